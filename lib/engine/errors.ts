@@ -1,0 +1,44 @@
+/** Every error that the engine raises on purpose. `code` is stable and is the key of the translated text in the nodes. */
+export type ErrorCode =
+  | 'image-empty'
+  | 'image-unreadable'
+  | 'image-format'
+  | 'image-too-large'
+  | 'image-pages'
+  | 'image-raw'
+  | 'name-invalid'
+  | 'detector-unknown'
+  | 'detector-damaged'
+  | 'detector-backbone'
+  | 'detector-parity'
+  | 'fit-no-images'
+  | 'fit-settings'
+  | 'fit-aborted'
+  | 'backbone-missing'
+  | 'backbone-unreadable'
+  | 'backbone-taps'
+  | 'runtime-missing'
+  | 'store-write'
+  | 'engine-stopped'
+  | 'engine-timeout'
+  | 'queue-full'
+  | 'path-forbidden'
+  | 'path-missing'
+  | 'input-missing'
+  | 'calibration-missing';
+
+/**
+ * An error with a stable code and a message that says what happened and what to do.
+ * `details` are plain JSON (they cross process borders).
+ */
+export class GoodpartsError extends Error {
+  override readonly name = 'GoodpartsError';
+
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    readonly details: Record<string, string | number | null> = {}
+  ) {
+    super(message);
+  }
+}

@@ -1,0 +1,142 @@
+/** The shapes that the engine's public API takes and gives. No Node-RED, no file paths of pictures: bytes in, numbers out. */
+
+/** Uncompressed pixels, row-major, interleaved, 8 bits a channel: `data.length === width * height * channels`. */
+export interface RawImage {
+  data: Uint8Array;
+  width: number;
+  height: number;
+  /** 1 grey, 3 RGB, 4 RGBA (alpha is composited on black) */
+  channels: 1 | 3 | 4;
+}
+
+/** An encoded picture (JPEG, PNG, WebP, TIFF, GIF, AVIF) or raw pixels. */
+export type ImageInput = Uint8Array | RawImage;
+
+export type PresetName = 'anomalib' | 'pci';
+
+/** What runs the graphs. `auto` takes the first of cuda, dml, coreml that works on this machine, else cpu. */
+export type Device = 'auto' | 'cpu' | 'cuda' | 'webgpu' | 'dml' | 'coreml';
+
+/** What was asked for and what is really used; `note` says why they differ. */
+export interface DeviceReport {
+  wanted: Device;
+  used: Exclude<Device, 'auto'> | 'wasm';
+  note?: string;
+}
+
+/** Explicit bounds on one picture. */
+export interface ImageLimits {
+  /** encoded size, bytes */
+  maxBytes: number;
+  /** width x height */
+  maxPixels: number;
+  /** longest side, pixels */
+  maxSide: number;
+}
+
+/** How a detector is fitted. Everything is optional; what is missing comes from the preset. */
+export interface FitSettings {
+  preset?: PresetName;
+  /** `embedded` or the path of an .onnx file */
+  backbone?: string;
+  /** tensor names of the taps, shallow first; empty: catalogue or structure decides */
+  layers?: string[];
+  /** network input, pixels; for `pci` before the crop the shorter side is `resize` */
+  inputWidth?: number;
+  inputHeight?: number;
+  /** resize by the shorter side to this, aspect kept, then centre-crop to inputWidth x inputHeight; 0: plain resize */
+  resizeShorter?: number;
+  /** share of the patches kept in the bank, 0 < ratio <= 1 */
+  coresetRatio?: number;
+  /** upper bound of the bank, patches; wins over the ratio where smaller; 0: none */
+  bankSize?: number;
+  /** neighbours in the image score's re-weighting */
+  neighbours?: number;
+  /** re-weight the image score by the neighbourhood of the nearest bank patch */
+  reweight?: boolean;
+  /** Gaussian sigma of the anomaly map, in network-input pixels; 0: none */
+  smoothing?: number;
+  /** seed of every random choice: same images, same seed, same bank */
+  seed?: number;
+}
+
+/** Distribution of a quantity over the good training images, sorted ascending. */
+export interface Calibration {
+  /** how the scores were got: each image against the bank without its own patches, or perturbed copies of a single image */
+  method: 'leave-one-out' | 'perturbed';
+  /** image scores */
+  scores: number[];
+  /** the highest value of each image's anomaly map */
+  mapMaxima: number[];
+  /** median of all map values */
+  mapMedian: number;
+}
+
+export interface DetectorInfo {
+  name: string;
+  version: string;
+  current: boolean;
+  /** ISO 8601 */
+  created: string;
+  settings: Required<FitSettings>;
+  images: number;
+  bankSize: number;
+  /** length of a patch embedding */
+  dimensions: number;
+  backboneSha256: string;
+  calibration: Calibration;
+}
+
+export interface Region {
+  /** box in pixels of the original image */
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  /** the highest map value inside */
+  score: number;
+  /** pixels of the original image */
+  area: number;
+}
+
+/** Anomaly map in the original image's geometry; `data` holds float32, little-endian, row-major. */
+export interface AnomalyMap {
+  data: Buffer;
+  width: number;
+  height: number;
+  /** what is normal: the median of the good images' maps, and the pixel threshold of this detector; ties a colour scale to it */
+  normal: number;
+  threshold: number;
+}
+
+export interface ScoreResult {
+  score: number;
+  detector: { name: string; version: string };
+  image: { width: number; height: number };
+  regions: Region[];
+  /** share (0..1) of the inspected area whose map value is above the pixel threshold */
+  damage: number;
+  /** milliseconds */
+  timing: Record<'decode' | 'preprocess' | 'backbone' | 'search' | 'map' | 'total', number>;
+  map?: AnomalyMap;
+}
+
+export type FitStage = 'images' | 'coreset' | 'calibration' | 'save';
+
+export interface FitProgress {
+  stage: FitStage;
+  done: number;
+  total: number;
+}
+
+export interface FitResult {
+  name: string;
+  version: string;
+  images: number;
+  patches: number;
+  bankSize: number;
+  calibration: Calibration;
+  device: DeviceReport;
+  /** milliseconds */
+  timing: { images: number; coreset: number; calibration: number; save: number; total: number };
+}

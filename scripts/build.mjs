@@ -1,0 +1,28 @@
+// Compiles TypeScript into dist/ and puts beside it the files that Node-RED and the engine read as they are
+// (editor pages, translations, icons, onnx.proto). Node-RED wants each node's .js and .html side by side.
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
+const dist = path.join(root, 'dist');
+const asIs = new Set(['.html', '.json', '.svg', '.png', '.proto', '.md']);
+
+function copyAsIs(folder) {
+  for (const entry of fs.readdirSync(path.join(root, folder), { withFileTypes: true })) {
+    const relative = path.join(folder, entry.name);
+    if (entry.isDirectory()) copyAsIs(relative);
+    else if (asIs.has(path.extname(entry.name))) {
+      fs.mkdirSync(path.join(dist, folder), { recursive: true });
+      fs.copyFileSync(path.join(root, relative), path.join(dist, relative));
+    }
+  }
+}
+
+fs.rmSync(dist, { recursive: true, force: true });
+const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
+const { status } = spawnSync(process.execPath, [tsc, '-p', root], { stdio: 'inherit' });
+if (status !== 0) process.exit(status ?? 1);
+for (const folder of ['nodes', 'lib']) copyAsIs(folder);

@@ -1,0 +1,254 @@
+import { GoodpartsError } from './errors';
+import { GraphBuilder } from './onnx/builder';
+import type { Preset } from './presets';
+import { randomStream } from './random';
+import type { Runtime, Session } from './runtime';
+
+export interface CoresetOptions {
+  /** patches to keep */
+  count: number;
+  seed: number;
+  projection: Preset['projection'];
+  anchors: number;
+  onProgress?: (done: number) => void;
+  signal?: AbortSignal;
+}
+
+/** Rows that one graph run takes at a time. */
+const ROWS = 16384;
+/** Candidates among which the greedy choice goes on before all points are measured again. */
+const CANDIDATES = 2048;
+
+/**
+ * Greedy k-center: starting from one patch, the patch farthest from all chosen ones is chosen next, in a random projection.
+ * The choice is that of the plain one-by-one algorithm, made in blocks: as long as the farthest of the CANDIDATES far-off patches is
+ * farther than every other patch was at the start of the block, it is the farthest of all. So distances to all patches are
+ * computed by a MatMul for many chosen ones at once, and no N x N matrix is ever held.
+ * @param parts patch embeddings, one [P, D] array an image
+ * @returns indices of the chosen patches in the concatenation of all parts, in the order of choice
+ * Source: Sener and Savarese (2018), alg. 1; Roth et al. (2022), alg. 1.
+ */
+export async function coreset(
+  runtime: Runtime,
+  parts: Float32Array[],
+  dimensions: number,
+  options: CoresetOptions
+): Promise<Int32Array> {
+  const total = parts.reduce((n, p) => n + p.length / dimensions, 0);
+  const random = randomStream(options.seed);
+  const points = await Points.project(
+    runtime,
+    parts,
+    dimensions,
+    projectedDimension(options.projection, total, dimensions),
+    random
+  );
+  try {
+    return await greedy(points, Math.min(options.count, total), random, options);
+  } finally {
+    await points.release();
+  }
+}
+
+/** Johnson-Lindenstrauss with eps 0.9, as scikit-learn and anomalib compute it; never above the dimension that is there. */
+function projectedDimension(projection: Preset['projection'], total: number, dimensions: number): number {
+  const eps = 0.9;
+  const wanted =
+    projection === 'johnson-lindenstrauss'
+      ? Math.floor((4 * Math.log(total)) / (eps ** 2 / 2 - eps ** 3 / 3))
+      : projection;
+  return Math.min(Math.max(1, wanted), dimensions);
+}
+
+async function greedy(
+  points: Points,
+  count: number,
+  random: () => number,
+  options: CoresetOptions
+): Promise<Int32Array> {
+  const chosen = new Int32Array(count);
+  const pick = (): number => Math.floor(random() * points.count);
+  /** squared distance of every point to the nearest chosen one */
+  let distance: Float32Array;
+  let done = 0;
+  if (options.anchors) {
+    distance = await points.meanDistance(Array.from({ length: options.anchors }, pick));
+  } else {
+    distance = new Float32Array(points.count).fill(Infinity);
+    chosen[done++] = pick();
+    distance = await points.nearer(distance, chosen.subarray(0, 1));
+  }
+  while (done < count) {
+    if (options.signal?.aborted) throw new GoodpartsError('fit-aborted', 'The fit was stopped.');
+    const block = await chooseAmong(points, distance, count - done);
+    chosen.set(block, done);
+    done += block.length;
+    distance = await points.nearer(distance, block);
+    options.onProgress?.(done);
+  }
+  return chosen;
+}
+
+/** The next greedy choices, at least one: exact while the farthest candidate is at least as far as any non-candidate. */
+async function chooseAmong(points: Points, distance: Float32Array, most: number): Promise<Int32Array> {
+  const candidates = farthest(distance, CANDIDATES);
+  const rest = candidates.length < points.count ? distance[candidates[candidates.length - 1]] : -Infinity;
+  const between = await points.between(candidates);
+  const current = Float32Array.from(candidates, i => distance[i]);
+  const chosen: number[] = [];
+  while (chosen.length < Math.min(most, candidates.length)) {
+    const top = argmax(current);
+    if (chosen.length && current[top] < rest) break;
+    chosen.push(candidates[top]);
+    const row = top * candidates.length;
+    for (let j = 0; j < current.length; j++) current[j] = Math.min(current[j], between[row + j]);
+    current[top] = -1; // chosen, never again
+  }
+  return Int32Array.from(chosen);
+}
+
+function argmax(values: Float32Array): number {
+  let top = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[top]) top = i;
+  return top;
+}
+
+/** Indices of the `count` largest values, farthest first; ties by index, so that the same input gives the same order. */
+function farthest(values: Float32Array, count: number): Int32Array {
+  const limit = values.length <= count ? -Infinity : Float32Array.from(values).sort()[values.length - count];
+  const indices: number[] = [];
+  for (let i = 0; i < values.length; i++) if (values[i] >= limit) indices.push(i);
+  indices.sort((a, b) => values[b] - values[a] || a - b);
+  return Int32Array.from(indices.slice(0, count));
+}
+
+/** Projected patches, and the graph that measures them. */
+class Points {
+  private constructor(
+    private readonly session: Session,
+    private readonly rows: Float32Array,
+    private readonly norms: Float32Array,
+    private readonly dimension: number
+  ) {}
+
+  get count(): number {
+    return this.norms.length;
+  }
+
+  static async project(
+    runtime: Runtime,
+    parts: Float32Array[],
+    from: number,
+    to: number,
+    random: () => number
+  ): Promise<Points> {
+    const total = parts.reduce((n, p) => n + p.length / from, 0);
+    const rows = new Float32Array(total * to);
+    const project = to < from ? await runtime.session(projectionGraph(from, to, random)) : undefined;
+    let at = 0;
+    for (const part of parts) {
+      const projected = project
+        ? (await project.run({ x: { data: part, dims: [part.length / from, from] } })).y.data
+        : part;
+      rows.set(projected, at);
+      at += projected.length;
+    }
+    await project?.release();
+    const norms = new Float32Array(total);
+    for (let i = 0; i < total; i++) for (let d = i * to; d < (i + 1) * to; d++) norms[i] += rows[d] * rows[d];
+    return new Points(await runtime.session(distanceGraph(to)), rows, norms, to);
+  }
+
+  /** The smaller of `distance` and the squared distance to the nearest of `chosen`, for every point. */
+  async nearer(distance: Float32Array, chosen: Int32Array): Promise<Float32Array> {
+    const result = new Float32Array(this.count);
+    for (let from = 0; from < this.count; from += ROWS) {
+      const to = Math.min(from + ROWS, this.count);
+      result.set(await this.measure(from, to, chosen, distance), from);
+    }
+    for (const i of chosen) result[i] = 0; // exactly, whatever rounding left
+    return result;
+  }
+
+  /** Squared distances between all pairs of `chosen`, row-major. */
+  async between(chosen: Int32Array): Promise<Float32Array> {
+    const { rows, norms } = this.gather(chosen);
+    const any = new Float32Array(chosen.length);
+    return this.run('squared', rows, norms, rows, norms, any);
+  }
+
+  /** Square of the mean distance to some points, as patchcore-inspection starts. */
+  async meanDistance(anchors: number[]): Promise<Float32Array> {
+    const mean = new Float32Array(this.count);
+    for (const anchor of anchors) {
+      const one = await this.nearer(new Float32Array(this.count).fill(Infinity), Int32Array.of(anchor));
+      one.forEach((d, i) => (mean[i] += Math.sqrt(d) / anchors.length));
+    }
+    return mean.map(d => d * d);
+  }
+
+  release(): Promise<void> {
+    return this.session.release();
+  }
+
+  private gather(indices: Int32Array): { rows: Float32Array; norms: Float32Array } {
+    const rows = new Float32Array(indices.length * this.dimension);
+    indices.forEach((i, j) =>
+      rows.set(this.rows.subarray(i * this.dimension, (i + 1) * this.dimension), j * this.dimension)
+    );
+    return { rows, norms: Float32Array.from(indices, i => this.norms[i]) };
+  }
+
+  private measure(from: number, to: number, chosen: Int32Array, distance: Float32Array): Promise<Float32Array> {
+    const { rows, norms } = this.gather(chosen);
+    const some = this.rows.subarray(from * this.dimension, to * this.dimension);
+    return this.run('nearest', some, this.norms.subarray(from, to), rows, norms, distance.subarray(from, to));
+  }
+
+  private async run(
+    output: 'squared' | 'nearest',
+    rows: Float32Array,
+    norms: Float32Array,
+    centers: Float32Array,
+    centerNorms: Float32Array,
+    distance: Float32Array
+  ): Promise<Float32Array> {
+    const [n, m, d] = [norms.length, centerNorms.length, this.dimension];
+    const feeds = {
+      rows: { data: rows, dims: [n, d] },
+      norms: { data: norms, dims: [n, 1] },
+      centers: { data: centers, dims: [m, d] },
+      centerNorms: { data: centerNorms, dims: [1, m] },
+      distance: { data: distance, dims: [n] }
+    };
+    return (await this.session.run(feeds, [output]))[output].data;
+  }
+}
+
+/** Sparse random projection (Li, Hastie and Church 2006): density 1 / sqrt(D), entries +-sqrt(1 / density / d). */
+function projectionGraph(from: number, to: number, random: () => number): Uint8Array {
+  const density = 1 / Math.sqrt(from);
+  const value = Math.sqrt(1 / density / to);
+  const matrix = new Float32Array(from * to);
+  for (let i = 0; i < matrix.length; i++) if (random() < density) matrix[i] = random() < 0.5 ? value : -value;
+  const g = new GraphBuilder();
+  g.output(g.op('MatMul', [g.input('x', 'float', ['N', from]), g.floats(matrix, [from, to])]), 'y', 'float', ['N', to]);
+  return g.build();
+}
+
+/** Squared distances of rows to centers, [N, M], and the smallest of each row or the one it had, [N]. */
+function distanceGraph(dimension: number): Uint8Array {
+  const g = new GraphBuilder();
+  const rows = g.input('rows', 'float', ['N', dimension]);
+  const norms = g.input('norms', 'float', ['N', 1]);
+  const centers = g.input('centers', 'float', ['M', dimension]);
+  const centerNorms = g.input('centerNorms', 'float', [1, 'M']);
+  const distance = g.input('distance', 'float', ['N']);
+  const product = g.op('MatMul', [rows, g.op('Transpose', [centers], { perm: [1, 0] })]);
+  const partial = g.op('Sub', [centerNorms, g.op('Add', [product, product])]);
+  const squared = g.op('Max', [g.op('Add', [partial, norms]), g.scalar(0)]);
+  g.output(squared, 'squared', 'float', ['N', 'M']);
+  const nearest = g.op('Min', [distance, g.op('ReduceMin', [squared, g.ints(1)], { keepdims: 0 })]);
+  g.output(nearest, 'nearest', 'float', ['N']);
+  return g.build();
+}

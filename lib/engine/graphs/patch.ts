@@ -1,0 +1,72 @@
+import { GraphBuilder } from '../onnx/builder';
+
+/**
+ * Layer maps to patch embeddings.
+ * Inputs: `layer0`, `layer1`, ... float32 [N, Ci, hi, wi], the shallowest first. Output: `patches` float32 [N, h0 * w0, D].
+ *
+ * `concat` (anomalib): 3x3 average pool of each map, deeper ones enlarged bilinearly to the shallowest one's grid, channels
+ * joined; D = sum of Ci. A number E (patchcore-inspection): each 3x3 neighbourhood of C channels, a vector of 9 C, is averaged
+ * adaptively to E numbers, enlarged, joined over the layers and averaged to E again; D = E.
+ * Source: Roth et al., Towards Total Recall in Industrial Anomaly Detection (2022), eq. 1-3.
+ */
+export function patchGraph(channels: number[], embedding: 'concat' | number): Uint8Array {
+  const g = new GraphBuilder();
+  const layers = channels.map((c, i) => g.input(`layer${i}`, 'float', ['N', c, `h${i}`, `w${i}`]));
+  const local = layers.map((layer, i) =>
+    embedding === 'concat' ? averagePool(g, layer) : adaptivePool(g, layer, channels[i], embedding)
+  );
+  const grid = g.op('Shape', [layers[0]], { start: 2, end: 4 });
+  const joined = g.op('Concat', [local[0], ...local.slice(1).map(map => enlarge(g, map, grid))], { axis: 1 });
+  const map = embedding === 'concat' ? joined : averageLayers(g, joined, embedding, channels.length);
+  const depth = embedding === 'concat' ? channels.reduce((a, b) => a + b, 0) : embedding;
+  const flat = g.op('Reshape', [map, g.ints(0, depth, -1)]);
+  g.output(g.op('Transpose', [flat], { perm: [0, 2, 1] }), 'patches', 'float', ['N', 'P', depth]);
+  return g.build();
+}
+
+function averagePool(g: GraphBuilder, map: string): string {
+  return g.op('AveragePool', [map], {
+    kernel_shape: [3, 3],
+    strides: [1, 1],
+    pads: [1, 1, 1, 1],
+    count_include_pad: 1
+  });
+}
+
+/** Bilinear (align_corners false) to the grid of the shallowest layer. */
+function enlarge(g: GraphBuilder, map: string, grid: string): string {
+  const size = g.op('Concat', [g.op('Shape', [map], { start: 0, end: 2 }), grid], { axis: 0 });
+  return g.op('Resize', [map, '', '', size], { mode: 'linear', coordinate_transformation_mode: 'half_pixel' });
+}
+
+/**
+ * Unfold 3x3 with zero padding and adaptive average pooling of the [C * 9] vector to `size` are linear, so they are one
+ * convolution; each output looks at neighbouring channels only, which makes it a grouped one.
+ */
+function adaptivePool(g: GraphBuilder, map: string, channels: number, size: number): string {
+  const group = greatestCommonDivisor(channels, size);
+  const perGroup = channels / group;
+  const weight = new Float32Array(size * perGroup * 9);
+  for (let i = 0; i < size; i++) {
+    const from = Math.floor((i * channels * 9) / size);
+    const to = Math.ceil(((i + 1) * channels * 9) / size);
+    const offset = Math.floor((i * group) / size) * perGroup * 9;
+    weight.fill(1 / (to - from), i * perGroup * 9 + from - offset, i * perGroup * 9 + to - offset);
+  }
+  return g.op('Conv', [map, g.floats(weight, [size, perGroup, 3, 3])], {
+    kernel_shape: [3, 3],
+    pads: [1, 1, 1, 1],
+    group
+  });
+}
+
+/** [N, L * E, h, w] to [N, E, h, w]: E bins of L neighbouring numbers each. */
+function averageLayers(g: GraphBuilder, map: string, size: number, layers: number): string {
+  const shape = g.op('Shape', [map], { start: 2, end: 4 });
+  const bins = g.op('Concat', [g.ints(-1, size, layers), shape], { axis: 0 });
+  return g.op('ReduceMean', [g.op('Reshape', [map, bins]), g.ints(2)], { keepdims: 0 });
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}

@@ -1,0 +1,135 @@
+import { mapGraph, axisMatrix, Matrix, multiply, placeMatrix, transpose } from './graphs/map';
+import type { Window } from './graphs/preprocess';
+import { bankNorms, searchGraph } from './graphs/search';
+import { PRESETS } from './presets';
+import type { Data, Runtime, Session } from './runtime';
+import type { FitSettings } from './types';
+
+/** Norm of a bank patch that is left out: it is nobody's nearest, and nobody's neighbour. */
+const LEFT_OUT = 1e30;
+
+/** The largest anomaly map that is made, pixels; a larger picture's map has its aspect, at a smaller scale. */
+const MAX_MAP = 4e6;
+
+export interface Distances {
+  /** nearest-neighbour distance of each patch, [P] */
+  distances: Float32Array;
+  score: number;
+}
+
+/** Patch embeddings to distances and image score: the memory bank on the device. One a detector. */
+export class SearchHead {
+  private readonly norms: Float32Array;
+
+  private constructor(
+    private readonly session: Session,
+    bank: Float32Array,
+    private readonly dimensions: number
+  ) {
+    this.norms = bankNorms(bank, dimensions);
+  }
+
+  static async create(
+    runtime: Runtime,
+    bank: Float32Array,
+    dimensions: number,
+    settings: Required<FitSettings>
+  ): Promise<SearchHead> {
+    const neighbours = settings.reweight ? settings.neighbours : 0;
+    const { squared } = PRESETS[settings.preset];
+    const session = await runtime.session(searchGraph({ bank, dimensions, neighbours, squared }));
+    return new SearchHead(session, bank, dimensions);
+  }
+
+  /** Searches the whole bank, or the bank without some of its patches. */
+  async search(patches: Float32Array, leftOut?: Int32Array): Promise<Distances> {
+    const norms = leftOut?.length ? this.norms.slice() : this.norms;
+    leftOut?.forEach(i => (norms[i] = LEFT_OUT));
+    const { distances, score } = await this.session.run({
+      patches: { data: patches, dims: [patches.length / this.dimensions, this.dimensions] },
+      norms: { data: norms, dims: [norms.length] }
+    });
+    return { distances: distances.data, score: score.data[0] };
+  }
+
+  release(): Promise<void> {
+    return this.session.release();
+  }
+}
+
+export interface ScoreMap {
+  data: Float32Array;
+  width: number;
+  height: number;
+}
+
+/** Patch distances to anomaly maps, in the network input's geometry or the original picture's. */
+export class MapHead {
+  private readonly axes = new Map<string, Data>();
+
+  private constructor(private readonly session: Session) {}
+
+  static async create(runtime: Runtime): Promise<MapHead> {
+    return new MapHead(await runtime.session(mapGraph()));
+  }
+
+  /** The map at the network input's size. */
+  inInput(
+    distances: Float32Array,
+    grid: { rows: number; columns: number },
+    settings: Required<FitSettings>
+  ): Promise<ScoreMap> {
+    const { inputWidth: width, inputHeight: height } = settings;
+    const window = { resizedWidth: width, resizedHeight: height, left: 0, top: 0 };
+    return this.inOriginal(distances, grid, settings, window, width, height);
+  }
+
+  /** The map of a picture of `width` x `height`; what lies outside of the inspected window is 0. */
+  async inOriginal(
+    distances: Float32Array,
+    { rows, columns }: { rows: number; columns: number },
+    settings: Required<FitSettings>,
+    window: Window,
+    width: number,
+    height: number
+  ): Promise<ScoreMap> {
+    const scale = Math.min(1, Math.sqrt(MAX_MAP / (width * height)));
+    const [w, h] = [width, height].map(n => Math.max(1, Math.round(n * scale)));
+    const { map } = await this.session.run({
+      grid: { data: distances, dims: [rows, columns] },
+      rows: this.axis(settings, rows, settings.inputHeight, h, window.resizedHeight, window.top, false),
+      columns: this.axis(settings, columns, settings.inputWidth, w, window.resizedWidth, window.left, true)
+    });
+    return { data: map.data, width: w, height: h };
+  }
+
+  /** The matrix of one axis; kept, as pictures of one camera share it. */
+  private axis(
+    settings: Required<FitSettings>,
+    grid: number,
+    input: number,
+    size: number,
+    resized: number,
+    offset: number,
+    transposed: boolean
+  ): Data {
+    const key = [settings.preset, settings.smoothing, grid, input, size, resized, offset, transposed].join();
+    const known = this.axes.get(key);
+    if (known) return known;
+    const { enlarge, edges } = PRESETS[settings.preset];
+    const inInput = axisMatrix(grid, input, { enlarge, sigma: settings.smoothing, edges });
+    const placed = multiply(placeMatrix(size, resized, offset, input), inInput);
+    const made = toData(transposed ? transpose(placed) : placed);
+    if (this.axes.size >= 64) this.axes.clear();
+    this.axes.set(key, made);
+    return made;
+  }
+
+  release(): Promise<void> {
+    return this.session.release();
+  }
+}
+
+function toData(m: Matrix): Data {
+  return { data: Float32Array.from(m.data), dims: [m.rows, m.columns] };
+}

@@ -1,0 +1,97 @@
+import { GoodpartsError } from './errors';
+import type { FitSettings, PresetName } from './types';
+
+/** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
+export interface Preset {
+  settings: Required<FitSettings>;
+  /** patch embedding: concatenated pooled layers, or each layer's 3x3 neighbourhood averaged to `embedding` numbers */
+  embedding: 'concat' | number;
+  /** patch distances squared (faiss) or true L2 */
+  squared: boolean;
+  /** resize rounds to whole grey levels between its two passes, as Pillow does */
+  pillow: boolean;
+  /** anomaly map: how the patch grid is enlarged, and how the blur treats edges */
+  enlarge: 'nearest' | 'bilinear';
+  edges: 'reflect' | 'mirror';
+  /** coreset: dimension of the random projection, or Johnson-Lindenstrauss with eps 0.9 */
+  projection: number | 'johnson-lindenstrauss';
+  /** coreset: one random patch is taken first, or distances start as the mean to this many random patches */
+  anchors: number;
+}
+
+const shared = {
+  backbone: 'embedded',
+  layers: [],
+  coresetRatio: 0.1,
+  bankSize: 0,
+  neighbours: 9,
+  smoothing: 4,
+  seed: 0
+};
+
+export const PRESETS: Record<PresetName, Preset> = {
+  // anomalib 2.x: Patchcore, coreset k-center greedy over SparseRandomProjection(eps=0.9)
+  anomalib: {
+    settings: { ...shared, preset: 'anomalib', inputWidth: 256, inputHeight: 256, resizeShorter: 0, reweight: true },
+    embedding: 'concat',
+    squared: false,
+    pillow: false,
+    enlarge: 'nearest',
+    edges: 'reflect',
+    projection: 'johnson-lindenstrauss',
+    anchors: 0
+  },
+  // amazon-science/patchcore-inspection, ApproximateGreedyCoresetSampler
+  pci: {
+    settings: { ...shared, preset: 'pci', inputWidth: 224, inputHeight: 224, resizeShorter: 256, reweight: false },
+    embedding: 1024,
+    squared: true,
+    pillow: true,
+    enlarge: 'bilinear',
+    edges: 'mirror',
+    projection: 128,
+    anchors: 10
+  }
+};
+
+type Rule = [key: keyof FitSettings, ok: (n: number) => boolean, says: string];
+const whole = Number.isInteger;
+const RULES: Rule[] = [
+  ['inputWidth', n => whole(n) && n >= 32 && n <= 4096, 'a whole number of pixels from 32 to 4096'],
+  ['inputHeight', n => whole(n) && n >= 32 && n <= 4096, 'a whole number of pixels from 32 to 4096'],
+  [
+    'resizeShorter',
+    n => whole(n) && (n === 0 || (n >= 32 && n <= 4096)),
+    '0 (off) or a whole number of pixels from 32 to 4096'
+  ],
+  ['coresetRatio', n => n > 0 && n <= 1, 'a share above 0 and up to 1'],
+  ['bankSize', n => whole(n) && n >= 0, 'a whole number of patches, 0 for no bound'],
+  ['neighbours', n => whole(n) && n >= 1 && n <= 1000, 'a whole number from 1 to 1000'],
+  ['smoothing', n => n >= 0 && n <= 100, 'a number of pixels from 0 to 100'],
+  ['seed', n => whole(n) && n >= 0 && n < 2 ** 32, 'a whole number from 0 to 4294967295']
+];
+
+/**
+ * Fills in the preset's values and checks what was given.
+ * @throws GoodpartsError `fit-settings` naming the setting, what it was and what it may be
+ */
+export function completeSettings(given: FitSettings = {}): Required<FitSettings> {
+  const name = given.preset ?? 'anomalib';
+  if (!Object.hasOwn(PRESETS, name))
+    throw new GoodpartsError('fit-settings', `There is no preset "${name}"; choose anomalib or pci.`);
+  const present = Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined));
+  const settings: Required<FitSettings> = { ...PRESETS[name].settings, ...present };
+  for (const [key, ok, says] of RULES)
+    if (typeof settings[key] !== 'number' || !ok(settings[key] as number))
+      throw new GoodpartsError(
+        'fit-settings',
+        `The setting ${key} must be ${says}; it is ${JSON.stringify(settings[key])}.`
+      );
+  const { resizeShorter, inputWidth, inputHeight } = settings;
+  if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
+    throw new GoodpartsError(
+      'fit-settings',
+      `The crop ${inputWidth} x ${inputHeight} does not fit into a picture resized to ${resizeShorter} by its shorter side.`
+    );
+  return settings;
+}

@@ -1,0 +1,140 @@
+import os from 'node:os';
+import type { InferenceSession, Tensor, TensorConstructor } from 'onnxruntime-common';
+import { GoodpartsError } from './errors';
+import { Device, DeviceReport } from './types';
+import { GraphBuilder } from './onnx/builder';
+
+type Ort = {
+  InferenceSession: { create(model: Uint8Array, options?: InferenceSession.SessionOptions): Promise<InferenceSession> };
+  Tensor: TensorConstructor;
+  listSupportedBackends?: () => { name: string; bundled: boolean }[];
+};
+type Provider = DeviceReport['used'];
+/** What a graph takes and gives: typed data with its dims. */
+export interface Data<T extends Float32Array | Uint8Array | BigInt64Array = Float32Array> {
+  data: T;
+  dims: readonly number[];
+}
+export type AnyData = Data | Data<Uint8Array> | Data<BigInt64Array>;
+
+/** GPU providers in the order in which `auto` tries them. WebGPU is not among them: it has to be asked for. */
+const AUTO: Provider[] = ['cuda', 'dml', 'coreml'];
+
+export const int64 = (...values: number[]): Data<BigInt64Array> => ({
+  data: BigInt64Array.from(values.map(BigInt)),
+  dims: [values.length]
+});
+
+/** A loaded graph. */
+export class Session {
+  constructor(
+    private readonly ort: Ort,
+    private readonly session: InferenceSession
+  ) {}
+
+  get inputs(): readonly string[] {
+    return this.session.inputNames;
+  }
+
+  get outputs(): readonly string[] {
+    return this.session.outputNames;
+  }
+
+  /** Runs the graph for all outputs, or only those named. Inputs are not copied on the CPU; outputs are float32. */
+  async run(feeds: Record<string, AnyData>, outputs: readonly string[] = this.outputs): Promise<Record<string, Data>> {
+    const tensors: Record<string, Tensor> = {};
+    for (const [name, { data, dims }] of Object.entries(feeds)) {
+      const type = data instanceof Float32Array ? 'float32' : data instanceof Uint8Array ? 'uint8' : 'int64';
+      tensors[name] = new this.ort.Tensor(type, data as never, dims as number[]);
+    }
+    const results = await this.session.run(tensors, outputs);
+    return Object.fromEntries(
+      Object.entries(results).map(([name, t]) => [name, { data: t.data as Float32Array, dims: t.dims }])
+    );
+  }
+
+  release(): Promise<void> {
+    return this.session.release();
+  }
+}
+
+/** ONNX Runtime on one device. Sessions are made once and kept by their owners; loading one a message would leak. */
+export class Runtime {
+  private constructor(
+    private readonly ort: Ort,
+    readonly device: DeviceReport,
+    private readonly threads: number
+  ) {}
+
+  /**
+   * Loads ONNX Runtime (native, else WebAssembly) and finds the device that really works.
+   * @throws GoodpartsError `runtime-missing` when neither can be loaded
+   */
+  static async create(wanted: Device = 'auto', threads = os.availableParallelism()): Promise<Runtime> {
+    const native = loadNative();
+    if (!native.ort) {
+      const note = `native ONNX Runtime is missing (${native.why}); run: ONNXRUNTIME_NODE_INSTALL=skip npm install onnxruntime-node`;
+      return new Runtime(loadWasm(threads), { wanted, used: 'wasm', note }, threads);
+    }
+    const tried: string[] = [];
+    for (const provider of wanted === 'auto' ? AUTO : wanted === 'cpu' ? [] : [wanted]) {
+      const why = await tryProvider(native.ort, provider);
+      if (!why) return new Runtime(native.ort, { wanted, used: provider }, threads);
+      tried.push(`${provider}: ${why}`);
+    }
+    const note = wanted === 'auto' || wanted === 'cpu' ? undefined : `${tried.join('; ')}; the CPU is used instead`;
+    return new Runtime(native.ort, { wanted, used: 'cpu', note }, threads);
+  }
+
+  async session(model: Uint8Array): Promise<Session> {
+    const { used } = this.device;
+    const options: InferenceSession.SessionOptions = {
+      executionProviders: used === 'cpu' ? ['cpu'] : used === 'wasm' ? ['wasm'] : [used, 'cpu'],
+      intraOpNumThreads: this.threads,
+      logSeverityLevel: 3
+    };
+    return new Session(this.ort, await this.ort.InferenceSession.create(model, options));
+  }
+}
+
+function loadNative(): { ort?: Ort; why?: string } {
+  if (process.env.GOODPARTS_RUNTIME === 'wasm') return { why: 'GOODPARTS_RUNTIME=wasm' };
+  try {
+    // eslint-disable-next-line @typescript-eslint/no-require-imports -- optional: it must be possible to live without it
+    return { ort: require('onnxruntime-node') as Ort };
+  } catch (error) {
+    return { why: (error as Error).message.split('\n')[0] };
+  }
+}
+
+function loadWasm(threads: number): Ort {
+  try {
+    // eslint-disable-next-line @typescript-eslint/no-require-imports -- only when the native runtime is missing
+    const ort = require('onnxruntime-web') as Ort & { env: { wasm: { numThreads: number } } };
+    ort.env.wasm.numThreads = threads;
+    return ort;
+  } catch (error) {
+    throw new GoodpartsError(
+      'runtime-missing',
+      `ONNX Runtime cannot be loaded: ${(error as Error).message}. Run: npm install onnxruntime-node`
+    );
+  }
+}
+
+/** Runs a tiny graph on a provider; returns why it does not work, or undefined. */
+async function tryProvider(ort: Ort, provider: Provider): Promise<string | undefined> {
+  if (!ort.listSupportedBackends?.().some(b => b.name === provider)) return 'not part of this build of ONNX Runtime';
+  const g = new GraphBuilder();
+  g.output(g.op('Add', [g.input('x', 'float', [1]), g.scalar(1)]), 'y', 'float', [1]);
+  try {
+    const session = await ort.InferenceSession.create(g.build(), {
+      executionProviders: [provider],
+      logSeverityLevel: 4
+    });
+    await session.run({ x: new ort.Tensor('float32', Float32Array.of(1), [1]) });
+    await session.release();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message.split('\n')[0].slice(0, 200);
+  }
+}

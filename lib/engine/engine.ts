@@ -1,6 +1,17 @@
+import os from 'node:os';
+import path from 'node:path';
+import { Lease, LeaseCache } from './cache';
+import { Detector } from './detector';
+import { doctorChecks } from './doctor';
+import type { GoodpartsError } from './errors';
+import { Extractor, extractorKey } from './features';
+import { PatchCoreFit } from './fit';
+import { completeSettings } from './presets';
+import { Runtime } from './runtime';
+import { checkName, DetectorStore } from './store';
 import type {
-  Device,
   DetectorInfo,
+  Device,
   DeviceReport,
   FitProgress,
   FitResult,
@@ -9,7 +20,6 @@ import type {
   ImageLimits,
   ScoreResult
 } from './types';
-import { GoodpartsError } from './errors';
 
 export interface EngineOptions {
   /** folder of the detector store; made when missing */
@@ -20,6 +30,8 @@ export interface EngineOptions {
   threads?: number;
   /** versions of a detector that stay for rollback, the current one included; 0: all */
   keepVersions?: number;
+  /** detectors that stay loaded at the same time; default 16 */
+  maxLoaded?: number;
 }
 
 export interface FitOptions {
@@ -51,50 +63,146 @@ export interface FitSession {
   readonly images: number;
   /** Decodes one good image and keeps its embeddings. A bad image throws a GoodpartsError and leaves the session as it was. */
   add(image: ImageInput): Promise<void>;
-  /** Builds the bank, calibrates, saves a new version and makes it current. Throws `fit-no-images` without an image. */
+  /** Builds the bank, calibrates, saves a new version and makes it current. @throws GoodpartsError `fit-no-images`, `fit-aborted`, `store-write` */
   finish(): Promise<FitResult>;
   /** Frees everything; nothing is saved. */
   abort(): void;
 }
 
+/**
+ * The PatchCore engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
+ * ONNX Runtime computes on the calling thread, so a service runs the engine in a process of its own (see lib/host).
+ */
 export class Engine {
-  constructor(readonly options: EngineOptions) {}
-  startFit(_name: string, _settings?: FitSettings, _options?: FitOptions): Promise<FitSession> {
-    throw new GoodpartsError('engine-stopped', 'not built yet');
+  private runtimeMade: Promise<Runtime> | undefined;
+  private readonly store: DetectorStore;
+  private readonly extractors = new LeaseCache<Extractor>(2, e => e.release());
+  private readonly detectors: LeaseCache<Detector>;
+
+  constructor(readonly options: EngineOptions) {
+    this.store = new DetectorStore(path.resolve(options.store), options.keepVersions);
+    this.detectors = new LeaseCache<Detector>(options.maxLoaded ?? 16, d => d.release());
   }
-  fit(
-    _name: string,
-    _images: Iterable<ImageInput> | AsyncIterable<ImageInput>,
-    _settings?: FitSettings,
-    _options?: FitOptions
+
+  /**
+   * Starts a fit into which images are put one by one.
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `backbone-*`
+   */
+  async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
+    checkName(name);
+    const complete = completeSettings(settings);
+    const runtime = await this.runtime();
+    const lease = await this.extractor(complete);
+    const { store, options: engine } = this;
+    const fit = new PatchCoreFit({
+      name,
+      settings: complete,
+      runtime,
+      extractor: lease.value,
+      store,
+      limits: engine.limits ?? {},
+      options
+    });
+    return {
+      get images() {
+        return fit.images;
+      },
+      add: image => fit.add(image),
+      finish: () => fit.finish().finally(lease.release),
+      abort: () => {
+        fit.abort();
+        lease.release();
+      }
+    };
+  }
+
+  /**
+   * Fits a detector from all `images`, which are taken one at a time, and saves it as a new version.
+   * @throws GoodpartsError as `startFit` and `FitSession`; the first unreadable image ends the fit
+   */
+  async fit(
+    name: string,
+    images: Iterable<ImageInput> | AsyncIterable<ImageInput>,
+    settings: FitSettings = {},
+    options: FitOptions = {}
   ): Promise<FitResult> {
-    throw new GoodpartsError('engine-stopped', 'not built yet');
+    const session = await this.startFit(name, settings, options);
+    try {
+      for await (const image of images) await session.add(image);
+      return await session.finish();
+    } catch (error) {
+      session.abort();
+      throw error;
+    }
   }
-  /** One entry per image, in order: a result, or the error that this image alone met. Errors of the detector itself are thrown. */
-  score(_name: string, _images: ImageInput[], _options?: ScoreOptions): Promise<(ScoreResult | GoodpartsError)[]> {
-    throw new GoodpartsError('engine-stopped', 'not built yet');
+
+  /**
+   * Scores images with the current version of a detector, or with `options.version`.
+   * @returns one entry per image, in order: its result, or the error that this image alone met
+   * @throws GoodpartsError `name-invalid`, `detector-*`: errors of the detector itself
+   */
+  async score(
+    name: string,
+    images: ImageInput[],
+    options: ScoreOptions = {}
+  ): Promise<(ScoreResult | GoodpartsError)[]> {
+    const detector = await this.detector(name, options.version);
+    try {
+      return await detector.value.score(images, this.options.limits ?? {}, options.map ?? true);
+    } finally {
+      detector.release();
+    }
   }
+
   /** Checks and loads a version (the current one by default), so that the first score does not wait for it. */
-  load(_name: string, _version?: string): Promise<DetectorInfo> {
-    throw new GoodpartsError('engine-stopped', 'not built yet');
+  async load(name: string, version?: string): Promise<DetectorInfo> {
+    const detector = await this.detector(name, version);
+    detector.release();
+    return detector.value.stored.info;
   }
+
   /** All versions of all detectors in the store, by name, newest first. */
   list(): Promise<DetectorInfo[]> {
-    throw new GoodpartsError('engine-stopped', 'not built yet');
+    return this.store.list();
   }
-  /** Removes one version, or the whole detector. */
-  delete(_name: string, _version?: string): Promise<void> {
-    throw new GoodpartsError('engine-stopped', 'not built yet');
+
+  /** Removes one version that is not in use, or the whole detector. */
+  delete(name: string, version?: string): Promise<void> {
+    return this.store.delete(name, version);
   }
+
   /** Makes an earlier version the current one again. */
-  activate(_name: string, _version: string): Promise<void> {
-    throw new GoodpartsError('engine-stopped', 'not built yet');
+  activate(name: string, version: string): Promise<void> {
+    return this.store.activate(name, version);
   }
+
   /** What is installed, which device works, and whether the self-test holds there. */
-  doctor(): Promise<DoctorReport> {
-    throw new GoodpartsError('engine-stopped', 'not built yet');
+  async doctor(): Promise<DoctorReport> {
+    const runtime = await this.runtime();
+    return { device: runtime.device, checks: await Promise.all(doctorChecks(runtime, this.store.folder)) };
   }
-  close(): Promise<void> {
-    throw new GoodpartsError('engine-stopped', 'not built yet');
+
+  /** Frees everything that is loaded and not in use. */
+  async close(): Promise<void> {
+    await this.detectors.clear();
+    await this.extractors.clear();
+  }
+
+  private runtime(): Promise<Runtime> {
+    this.runtimeMade ??= Runtime.create(this.options.device, this.options.threads ?? os.availableParallelism());
+    return this.runtimeMade;
+  }
+
+  private async extractor(settings: Required<FitSettings>): Promise<Lease<Extractor>> {
+    const runtime = await this.runtime();
+    return this.extractors.acquire(extractorKey(settings), () => Extractor.create(runtime, settings));
+  }
+
+  private async detector(name: string, version?: string): Promise<Lease<Detector>> {
+    const wanted = version ?? (await this.store.current(name));
+    const runtime = await this.runtime();
+    return this.detectors.acquire(`${name}@${wanted}`, () =>
+      Detector.load(runtime, this.store, name, wanted, s => this.extractor(s))
+    );
   }
 }

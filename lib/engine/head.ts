@@ -1,12 +1,9 @@
 import { mapGraph, axisMatrix, Matrix, multiply, placeMatrix, transpose } from './graphs/map';
 import type { Window } from './graphs/preprocess';
-import { bankNorms, searchGraph } from './graphs/search';
+import { bankNorms, LEFT_OUT, searchGraph } from './graphs/search';
 import { PRESETS } from './presets';
 import type { Data, Runtime, Session } from './runtime';
 import type { FitSettings } from './types';
-
-/** Norm of a bank patch that is left out: it is nobody's nearest, and nobody's neighbour. */
-const LEFT_OUT = 1e30;
 
 /** The largest anomaly map that is made, pixels; a larger picture's map has its aspect, at a smaller scale. */
 const MAX_MAP = 4e6;

@@ -1,4 +1,6 @@
+import fs from 'node:fs';
 import os from 'node:os';
+import path from 'node:path';
 import type { InferenceSession, Tensor, TensorConstructor } from 'onnxruntime-common';
 import { GoodpartsError } from './errors';
 import { Device, DeviceReport } from './types';
@@ -7,6 +9,7 @@ import { GraphBuilder } from './onnx/builder';
 type Ort = {
   InferenceSession: { create(model: Uint8Array, options?: InferenceSession.SessionOptions): Promise<InferenceSession> };
   Tensor: TensorConstructor;
+  env: { versions: { common: string; node?: string; web?: string } };
   listSupportedBackends?: () => { name: string; bundled: boolean }[];
 };
 type Provider = DeviceReport['used'];
@@ -66,6 +69,12 @@ export class Runtime {
     private readonly threads: number
   ) {}
 
+  /** ONNX Runtime's version. */
+  get version(): string {
+    const { versions } = this.ort.env;
+    return versions.node ?? versions.web ?? versions.common;
+  }
+
   /**
    * Loads ONNX Runtime (native, else WebAssembly) and finds the device that really works.
    * @throws GoodpartsError `runtime-missing` when neither can be loaded
@@ -121,9 +130,22 @@ function loadWasm(threads: number): Ort {
   }
 }
 
+/**
+ * ONNX Runtime for CUDA comes in a library of its own, which is fetched apart; asking for it while it is not there works, but prints
+ * alarming lines on the console.
+ */
+function cudaInstalled(): boolean {
+  const bin = path.join(path.dirname(require.resolve('onnxruntime-node/package.json')), 'bin');
+  const files = fs.readdirSync(bin, { recursive: true }) as string[];
+  return files.some(
+    f => f.includes('onnxruntime_providers_cuda') && f.includes(process.platform) && f.includes(process.arch)
+  );
+}
+
 /** Runs a tiny graph on a provider; returns why it does not work, or undefined. */
 async function tryProvider(ort: Ort, provider: Provider): Promise<string | undefined> {
   if (!ort.listSupportedBackends?.().some(b => b.name === provider)) return 'not part of this build of ONNX Runtime';
+  if (provider === 'cuda' && !cudaInstalled()) return 'its libraries are not installed (see docs/devices.md)';
   const g = new GraphBuilder();
   g.output(g.op('Add', [g.input('x', 'float', [1]), g.scalar(1)]), 'y', 'float', [1]);
   try {

@@ -10,6 +10,9 @@ export interface SearchOptions {
   squared: boolean;
 }
 
+/** The norm that leaves a bank patch out of a search: it is nobody's nearest, and nobody's neighbour. */
+export const LEFT_OUT = 1e30;
+
 /** Columns of one MatMul: its result stays in the cache until the minimum over it is taken. */
 const BLOCK = 2048;
 /** More blocks than this would only make the graph large. */
@@ -17,7 +20,7 @@ const MAX_BLOCKS = 64;
 
 /**
  * Nearest-neighbour search of one picture's patches in the memory bank, and the image score.
- * Inputs: `patches` float32 [P, D]; `norms` float32 [M] = ||b||^2 of each bank patch, where a patch can be left out by a huge value.
+ * Inputs: `patches` float32 [P, D]; `norms` float32 [M] = ||b||^2 of each bank patch, where LEFT_OUT leaves a patch out.
  * Outputs: `distances` float32 [P], the distance to the nearest bank patch; `score` float32 [1].
  *
  * Nearest: the smallest ||b||^2 - 2 q b, by one MatMul a block; its distance is then taken from the difference of the two patches,
@@ -44,10 +47,18 @@ export function searchGraph(options: SearchOptions): Uint8Array {
     return g.build();
   }
   const fromNearest = relative(g, g.op('Gather', [bank, g.op('Gather', [nearest, top])]), blocks);
-  const support = g.ops('TopK', [fromNearest, g.ints(neighbours)], { axis: 1, largest: 0, sorted: 1 }, 2)[1];
-  const supportPatches = g.op('Gather', [bank, g.op('Squeeze', [support, g.ints(0)])]);
-  const toSupport = distance(g, g.op('Gather', [patches, top]), supportPatches, squared);
-  const first = g.op('Gather', [g.op('Softmax', [toSupport], { axis: 0 }), g.ints(0)]);
+  const [relativeDistance, support] = g.ops(
+    'TopK',
+    [fromNearest, g.ints(neighbours)],
+    { axis: 1, largest: 0, sorted: 1 },
+    2
+  );
+  const row = (x: string): string => g.op('Squeeze', [x, g.ints(0)]);
+  const toSupport = distance(g, g.op('Gather', [patches, top]), g.op('Gather', [bank, row(support)]), squared);
+  // a bank patch that is left out is nobody's neighbour, even where too few others are there
+  const present = g.op('Less', [row(relativeDistance), g.scalar(LEFT_OUT / 10)]);
+  const neighbourhood = g.op('Where', [present, toSupport, g.scalar(-LEFT_OUT)]);
+  const first = g.op('Gather', [g.op('Softmax', [neighbourhood], { axis: 0 }), g.ints(0)]);
   g.output(g.op('Mul', [largest, g.op('Sub', [g.scalar(1), first])]), 'score', 'float', [1]);
   return g.build();
 }

@@ -1,0 +1,163 @@
+import type { Lease } from './cache';
+import { decode, Picture } from './decode';
+import { GoodpartsError } from './errors';
+import { Embeddings, Extractor, Prepared } from './features';
+import { MapHead, SearchHead } from './head';
+import { regions } from './regions';
+import type { Runtime } from './runtime';
+import { checkSelfTest } from './selftest';
+import type { DetectorStore, StoredDetector } from './store';
+import { LimitRule, limitOf } from './threshold';
+import type { AnomalyMap, ImageInput, ImageLimits, ScoreResult } from './types';
+
+/** What marks a pixel as damaged unless the flow says otherwise: more than 99 % of the good images have nowhere in their maps. */
+export const PIXEL_RULE: LimitRule = { method: 'percentile', value: 99 };
+
+type Milliseconds = ScoreResult['timing'];
+
+/** A detector version loaded on a device. */
+export class Detector {
+  private readonly pixelThreshold: number;
+
+  private constructor(
+    readonly stored: StoredDetector,
+    private readonly extractor: Lease<Extractor>,
+    private readonly search: SearchHead,
+    private readonly map: MapHead,
+    /** difference found by the self-test */
+    readonly parity: number
+  ) {
+    this.pixelThreshold = limitOf(PIXEL_RULE, stored.info.calibration.mapMaxima);
+  }
+
+  /**
+   * Reads and checks a version, loads it and repeats its self-test.
+   * @throws GoodpartsError `detector-unknown`, `detector-damaged`, `detector-backbone`, `detector-parity`
+   */
+  static async load(
+    runtime: Runtime,
+    store: DetectorStore,
+    name: string,
+    version: string,
+    extractorFor: (settings: StoredDetector['info']['settings']) => Promise<Lease<Extractor>>
+  ): Promise<Detector> {
+    const stored = await store.read(name, version);
+    const { settings, dimensions, backboneSha256, selfTest } = stored.info;
+    const extractor = await extractorFor(settings);
+    try {
+      if (extractor.value.backbone.sha256 !== backboneSha256)
+        throw new GoodpartsError(
+          'detector-backbone',
+          `The backbone ${settings.backbone} is not the file that "${name}" ${version} was fitted with; restore it, or fit again.`
+        );
+      const search = await SearchHead.create(runtime, stored.arrays.bank.data as Float32Array, dimensions, settings);
+      const map = await MapHead.create(runtime);
+      const parts = { extractor: extractor.value, search, map, settings };
+      const parity = await checkSelfTest(parts, stored.arrays, selfTest.score, runtime.device.used);
+      // the bank is on the device now
+      return new Detector({ info: stored.info, arrays: {} }, extractor, search, map, parity);
+    } catch (error) {
+      extractor.release();
+      throw error;
+    }
+  }
+
+  /** One entry an image: its result, or its own error. Pictures are decoded side by side and share one run of the backbone. */
+  async score(
+    images: ImageInput[],
+    limits: Partial<ImageLimits>,
+    withMap: boolean
+  ): Promise<(ScoreResult | GoodpartsError)[]> {
+    const start = performance.now();
+    const prepared = await Promise.all(images.map(image => this.prepare(image, limits)));
+    const ready = prepared.filter((p): p is Exclude<typeof p, GoodpartsError> => !(p instanceof GoodpartsError));
+    const backboneStart = performance.now();
+    const embeddings = ready.length ? await this.extractor.value.embed(ready.map(p => p.input)) : undefined;
+    const backbone = (performance.now() - backboneStart) / ready.length;
+    const results: (ScoreResult | GoodpartsError)[] = [];
+    let next = 0;
+    for (const p of prepared)
+      results.push(
+        p instanceof GoodpartsError
+          ? p
+          : await this.finish(p, embeddings!, next++, { ...p.timing, backbone, total: start }, withMap)
+      );
+    return results;
+  }
+
+  async release(): Promise<void> {
+    this.extractor.release();
+    await Promise.all([this.search.release(), this.map.release()]);
+  }
+
+  private async prepare(
+    image: ImageInput,
+    limits: Partial<ImageLimits>
+  ): Promise<(Prepared & { timing: Milliseconds }) | GoodpartsError> {
+    const start = performance.now();
+    let picture: Picture;
+    try {
+      picture = await decode(image, limits);
+    } catch (error) {
+      if (error instanceof GoodpartsError) return error;
+      throw error;
+    }
+    const decoded = performance.now();
+    const prepared = await this.extractor.value.prepare(picture);
+    const timing = {
+      decode: decoded - start,
+      preprocess: performance.now() - decoded,
+      backbone: 0,
+      search: 0,
+      map: 0,
+      total: 0
+    };
+    return { ...prepared, timing };
+  }
+
+  /** Search, map and regions of one image; `timing.total` holds the start of the whole request. */
+  private async finish(
+    p: Prepared,
+    embeddings: Embeddings,
+    index: number,
+    timing: Milliseconds,
+    withMap: boolean
+  ): Promise<ScoreResult> {
+    const { info } = this.stored;
+    const { settings, calibration } = info;
+    const searchStart = performance.now();
+    const { distances, score } = await this.search.search(embeddings.patches[index]);
+    const mapStart = performance.now();
+    const map = await this.map.inOriginal(distances, embeddings, settings, p.window, p.width, p.height);
+    const found = regions(map.data, map.width, map.height, this.pixelThreshold, {
+      imageWidth: p.width,
+      imageHeight: p.height
+    });
+    const end = performance.now();
+    const times = { ...timing, search: mapStart - searchStart, map: end - mapStart, total: end - timing.total };
+    const anomalyMap: AnomalyMap = {
+      data: Buffer.from(map.data.buffer, map.data.byteOffset, map.data.byteLength),
+      width: map.width,
+      height: map.height,
+      normal: calibration.mapMedian,
+      threshold: this.pixelThreshold
+    };
+    return {
+      score,
+      detector: { name: info.name, version: info.version },
+      image: { width: p.width, height: p.height },
+      regions: found.regions,
+      damage: found.damage / inspectedShare(p, settings),
+      timing: Object.fromEntries(Object.entries(times).map(([k, v]) => [k, Math.round(v * 100) / 100])) as Milliseconds,
+      ...(withMap && { map: anomalyMap })
+    };
+  }
+}
+
+/** Share of the picture that the network sees: 1, or less under a centre crop. */
+function inspectedShare(
+  { window }: Prepared,
+  { inputWidth, inputHeight }: { inputWidth: number; inputHeight: number }
+): number {
+  return Math.min(1, (inputWidth * inputHeight) / (window.resizedWidth * window.resizedHeight));
+}

@@ -1,0 +1,86 @@
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import sharp from 'sharp';
+import type { DoctorCheck } from './engine';
+import { Extractor } from './features';
+import { MapHead, SearchHead } from './head';
+import { completeSettings } from './presets';
+import type { Runtime } from './runtime';
+import { runSelfTest, selfTestPicture } from './selftest';
+
+/** What the embedded backbone gave for the self-test picture where it was recorded (Linux x64, CPU). */
+interface Recorded {
+  backboneSha256: string;
+  score: number;
+  embedding: number[];
+}
+
+const RECORDED = path.resolve(__dirname, '../../../models/selftest.json');
+
+/** Runs one check; an exception is its answer, too. */
+export async function check(what: string, run: () => Promise<string> | string): Promise<DoctorCheck> {
+  try {
+    return { what, ok: true, detail: await run() };
+  } catch (error) {
+    return { what, ok: false, detail: (error as Error).message };
+  }
+}
+
+/** What the embedded backbone gives here: its bank is every fourth patch of the picture itself. */
+export async function measureSelfTest(runtime: Runtime): Promise<Recorded> {
+  const settings = completeSettings({ inputWidth: 128, inputHeight: 96 });
+  const extractor = await Extractor.create(runtime, settings);
+  const picture = selfTestPicture();
+  const { patches, dimensions } = await extractor.embed([(await extractor.prepare(picture)).input]);
+  const bank = patches[0].filter((_, i) => Math.floor(i / dimensions) % 4 === 0);
+  const search = await SearchHead.create(runtime, bank, dimensions, settings);
+  const map = await MapHead.create(runtime);
+  try {
+    const result = await runSelfTest({ extractor, search, map, settings }, picture);
+    const embedding = Array.from(
+      result.embedding.filter((_, i) => i % 97 === 0),
+      x => Number(x.toPrecision(7))
+    );
+    return { backboneSha256: extractor.backbone.sha256, score: result.score, embedding };
+  } finally {
+    await Promise.all([extractor, search, map].map(part => part.release()));
+  }
+}
+
+export function doctorChecks(runtime: Runtime, store: string): Promise<DoctorCheck>[] {
+  return [
+    check('Node.js', () => `${process.version} on ${process.platform} ${process.arch}`),
+    check('Image reading', () => `sharp ${sharp.versions.sharp}, libvips ${sharp.versions.vips}`),
+    check('Computing', () => describeDevice(runtime)),
+    check('Self-test', () => compareSelfTest(runtime)),
+    check('Detector store', () => writable(store))
+  ];
+}
+
+function describeDevice({ device, version }: Runtime): string {
+  const { used, note, wanted } = device;
+  const text = `ONNX Runtime ${version} on ${used}${note ? ` (${note})` : ''}`;
+  if (used === 'wasm' || (wanted !== 'auto' && wanted !== used)) throw new Error(text);
+  return text;
+}
+
+async function compareSelfTest(runtime: Runtime): Promise<string> {
+  const recorded = JSON.parse(await fs.readFile(RECORDED, 'utf8')) as Recorded;
+  const got = await measureSelfTest(runtime);
+  if (got.backboneSha256 !== recorded.backboneSha256)
+    throw new Error('models/backbone.onnx is not the file that this package came with; install the package again.');
+  const scale = Math.max(...recorded.embedding.map(Math.abs));
+  const differences = recorded.embedding.map((x, i) => Math.abs(got.embedding[i] - x) / scale);
+  const worst = Math.max(...differences, Math.abs(got.score - recorded.score) / recorded.score);
+  if (!(worst < 2e-3))
+    throw new Error(
+      `results differ by ${(worst * 100).toPrecision(2)} % from what they should be; set the device to cpu.`
+    );
+  return `results as they should be, within ${worst.toExponential(0)}`;
+}
+
+async function writable(store: string): Promise<string> {
+  await fs.mkdir(store, { recursive: true });
+  await fs.access(store, fs.constants.W_OK);
+  return store;
+}

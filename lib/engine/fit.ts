@@ -1,0 +1,236 @@
+import { coreset } from './coreset';
+import { decode, Picture } from './decode';
+import type { FitOptions, FitSession } from './engine';
+import { GoodpartsError } from './errors';
+import type { Embeddings, Extractor } from './features';
+import { MapHead, SearchHead } from './head';
+import { PRESETS } from './presets';
+import { perturbed } from './perturb';
+import type { Runtime } from './runtime';
+import { runSelfTest, selfTestArrays, selfTestPicture } from './selftest';
+import type { DetectorStore } from './store';
+import { percentile } from './threshold';
+import type { Calibration, FitResult, FitSettings, FitStage, ImageInput, ImageLimits } from './types';
+
+interface FitParts {
+  name: string;
+  settings: Required<FitSettings>;
+  runtime: Runtime;
+  extractor: Extractor;
+  store: DetectorStore;
+  limits: Partial<ImageLimits>;
+  options: FitOptions;
+}
+
+interface Bank {
+  data: Float32Array;
+  /** index of the image that each bank patch came from */
+  origin: Int32Array;
+}
+
+/** A fit under way; see FitSession for the contract. */
+export class PatchCoreFit implements FitSession {
+  private patches: Float32Array[] = [];
+  private grid: Omit<Embeddings, 'patches'> | undefined;
+  /** kept only while it is the only one, to calibrate a detector of a single image */
+  private first: Picture | undefined;
+  private imagesMs = 0;
+  private state: 'open' | 'finishing' | 'closed' = 'open';
+
+  constructor(private readonly parts: FitParts) {}
+
+  get images(): number {
+    return this.patches.length;
+  }
+
+  async add(image: ImageInput): Promise<void> {
+    this.check();
+    if (this.state !== 'open')
+      throw new GoodpartsError('fit-aborted', 'This fit is being completed; it takes no more images.');
+    const start = performance.now();
+    const picture = await decode(image, this.parts.limits);
+    const embeddings = await this.embed(picture);
+    this.check();
+    this.first = this.patches.length ? undefined : picture;
+    this.patches.push(embeddings.patches[0]);
+    this.grid = embeddings;
+    this.imagesMs += performance.now() - start;
+    this.report('images', this.images, this.images);
+  }
+
+  async finish(): Promise<FitResult> {
+    this.check();
+    if (!this.images)
+      throw new GoodpartsError(
+        'fit-no-images',
+        'There is nothing to learn from: send images of good parts before completing the fit.'
+      );
+    this.state = 'finishing';
+    try {
+      return await this.build();
+    } finally {
+      this.abort();
+    }
+  }
+
+  abort(): void {
+    this.state = 'closed';
+    this.patches = [];
+    this.first = undefined;
+  }
+
+  private async build(): Promise<FitResult> {
+    const start = performance.now();
+    const lap = stopwatch();
+    const bank = await this.chooseBank();
+    const coresetMs = lap();
+    const { runtime, settings, name, store, extractor } = this.parts;
+    const { dimensions } = this.grid!;
+    const search = await SearchHead.create(runtime, bank.data, dimensions, settings);
+    const map = await MapHead.create(runtime);
+    try {
+      const calibration = await this.calibrate(bank, search, map);
+      const calibrationMs = lap();
+      this.report('save', 0, 1);
+      const picture = selfTestPicture();
+      const selfTest = await runSelfTest({ extractor, search, map, settings }, picture);
+      const info = {
+        name,
+        created: new Date().toISOString(),
+        settings,
+        images: this.images,
+        bankSize: bank.origin.length,
+        dimensions,
+        backboneSha256: extractor.backbone.sha256,
+        calibration,
+        selfTest: { score: selfTest.score }
+      };
+      const arrays = {
+        bank: { data: bank.data, shape: [bank.origin.length, dimensions] },
+        'bank-origin': { data: bank.origin, shape: [bank.origin.length] },
+        ...selfTestArrays(picture, selfTest)
+      };
+      this.check();
+      const version = await store.save(info, arrays);
+      this.report('save', 1, 1);
+      return {
+        name,
+        version,
+        images: this.images,
+        patches: this.count(),
+        bankSize: bank.origin.length,
+        calibration,
+        device: runtime.device,
+        timing: rounded({
+          images: this.imagesMs,
+          coreset: coresetMs,
+          calibration: calibrationMs,
+          save: lap(),
+          total: this.imagesMs + performance.now() - start
+        })
+      };
+    } finally {
+      await Promise.all([search.release(), map.release()]);
+    }
+  }
+
+  private async chooseBank(): Promise<Bank> {
+    const { runtime, settings, options } = this.parts;
+    const { dimensions } = this.grid!;
+    const { projection, anchors } = PRESETS[settings.preset];
+    const wanted = Math.max(1, Math.floor(this.count() * settings.coresetRatio));
+    const count = settings.bankSize ? Math.min(wanted, settings.bankSize) : wanted;
+    this.report('coreset', 0, count);
+    const chosen = await coreset(runtime, this.patches, dimensions, {
+      count,
+      projection,
+      anchors,
+      seed: settings.seed,
+      signal: options.signal,
+      onProgress: done => this.report('coreset', done, count)
+    });
+    const perImage = this.patches[0].length / dimensions;
+    const origin = chosen.map(i => Math.floor(i / perImage));
+    const data = new Float32Array(chosen.length * dimensions);
+    chosen.forEach((patch, i) => {
+      const from = (patch % perImage) * dimensions;
+      data.set(this.patches[origin[i]].subarray(from, from + dimensions), i * dimensions);
+    });
+    return { data, origin };
+  }
+
+  /**
+   * Scores of the good images. Each image is searched in the bank without its own patches, as they would find themselves at
+   * distance zero. A single image has nobody else: slightly shifted and lit copies of it stand in.
+   */
+  private async calibrate(bank: Bank, search: SearchHead, map: MapHead): Promise<Calibration> {
+    const scores: number[] = [];
+    const mapMaxima: number[] = [];
+    const values: number[] = [];
+    const measure = async (patches: Float32Array, leftOut?: Int32Array): Promise<void> => {
+      const { distances, score } = await search.search(patches, leftOut);
+      const { data } = await map.inInput(distances, this.grid!, this.parts.settings);
+      scores.push(score);
+      mapMaxima.push(data.reduce((a, b) => Math.max(a, b), 0));
+      for (let i = 0; i < data.length; i += 61) values.push(data[i]);
+    };
+    if (this.images === 1) {
+      for (const copy of await perturbed(this.first!)) await measure((await this.embed(copy)).patches[0]);
+    } else {
+      for (const [i, patches] of this.patches.entries()) {
+        this.check();
+        const own = ownPatches(bank.origin, i);
+        // where the whole bank came from one image (all the others being like it), that one has no score
+        if (own.length < bank.origin.length) await measure(patches, own);
+        this.report('calibration', i + 1, this.images);
+      }
+    }
+    const ascending = (a: number[]): number[] => a.sort((x, y) => x - y);
+    return {
+      method: this.images === 1 ? 'perturbed' : 'leave-one-out',
+      scores: ascending(scores),
+      mapMaxima: ascending(mapMaxima),
+      mapMedian: percentile(ascending(values), 50)
+    };
+  }
+
+  private async embed(picture: Picture): Promise<Embeddings> {
+    const { input } = await this.parts.extractor.prepare(picture);
+    return this.parts.extractor.embed([input]);
+  }
+
+  private count(): number {
+    return this.patches.reduce((n, p) => n + p.length, 0) / this.grid!.dimensions;
+  }
+
+  private check(): void {
+    if (this.state === 'closed' || this.parts.options.signal?.aborted) {
+      this.abort();
+      throw new GoodpartsError('fit-aborted', 'The fit was stopped.');
+    }
+  }
+
+  private report(stage: FitStage, done: number, total: number): void {
+    this.parts.options.onProgress?.({ stage, done, total });
+  }
+}
+
+function ownPatches(origin: Int32Array, image: number): Int32Array {
+  const own: number[] = [];
+  origin.forEach((o, i) => o === image && own.push(i));
+  return Int32Array.from(own);
+}
+
+/** Milliseconds since the last call. */
+function stopwatch(): () => number {
+  let last = performance.now();
+  return () => {
+    const lap = performance.now() - last;
+    last += lap;
+    return lap;
+  };
+}
+
+function rounded<T extends Record<string, number>>(times: T): T {
+  return Object.fromEntries(Object.entries(times).map(([k, v]) => [k, Math.round(v * 10) / 10])) as T;
+}

@@ -1,0 +1,98 @@
+import type { Picture } from './decode';
+import { GoodpartsError } from './errors';
+import type { Extractor } from './features';
+import type { MapHead, SearchHead } from './head';
+import type { Npy } from './npy';
+import { randomStream } from './random';
+import type { Arrays } from './store';
+import type { FitSettings } from './types';
+
+/** What the self-test picture gives: travels with each detector and is compared when it is loaded on a device. */
+export interface SelfTest {
+  embedding: Float32Array;
+  map: Float32Array;
+  score: number;
+}
+
+/** Largest difference that is accepted, relative to the largest value: float32 on other hardware stays well below it. */
+const TOLERANCE = 2e-3;
+const [WIDTH, HEIGHT] = [150, 120];
+
+/** A drawn picture: shaded, with edges at several scales and some noise, so that no part of the network stays idle. */
+export function selfTestPicture(): Picture {
+  const random = randomStream(2022);
+  const data = new Uint8Array(WIDTH * HEIGHT * 3);
+  for (let y = 0; y < HEIGHT; y++)
+    for (let x = 0; x < WIDTH; x++) {
+      const ring = Math.hypot(x - 70, y - 55) % 24 < 9 ? 70 : 0;
+      const check = ((x >> 4) + (y >> 4)) & 1 ? 40 : 0;
+      for (let c = 0; c < 3; c++)
+        data[(y * WIDTH + x) * 3 + c] =
+          60 + ((x * (c + 1)) / 4) * 0.6 + ring * (c === 1 ? 0.4 : 1) + check + random() * 12;
+    }
+  return { data, width: WIDTH, height: HEIGHT };
+}
+
+interface Parts {
+  extractor: Extractor;
+  search: SearchHead;
+  map: MapHead;
+  settings: Required<FitSettings>;
+}
+
+/** Runs a picture through everything that a score runs through. */
+export async function runSelfTest({ extractor, search, map, settings }: Parts, picture: Picture): Promise<SelfTest> {
+  const { input } = await extractor.prepare(picture);
+  const embeddings = await extractor.embed([input]);
+  const { distances, score } = await search.search(embeddings.patches[0]);
+  const { data } = await map.inInput(distances, embeddings, settings);
+  // 16 patches from all over the grid and every 7th map value tell as much as all of them
+  const step = Math.max(1, Math.floor(distances.length / 16));
+  const embedding = Float32Array.from({ length: 16 * embeddings.dimensions }, (_, i) => {
+    const patch = Math.min(distances.length - 1, Math.floor(i / embeddings.dimensions) * step);
+    return embeddings.patches[0][patch * embeddings.dimensions + (i % embeddings.dimensions)];
+  });
+  return { embedding, map: data.filter((_, i) => i % 7 === 0), score };
+}
+
+export function selfTestArrays(picture: Picture, result: SelfTest): Arrays {
+  return {
+    'selftest-image': { data: picture.data, shape: [picture.height, picture.width, 3] },
+    'selftest-embedding': { data: result.embedding, shape: [result.embedding.length] },
+    'selftest-map': { data: result.map, shape: [result.map.length] }
+  };
+}
+
+/** Largest difference relative to the largest expected value. */
+function difference(got: Float32Array, expected: Float32Array): number {
+  if (got.length !== expected.length) return Infinity;
+  let [worst, scale] = [0, 0];
+  expected.forEach((e, i) => {
+    // a NaN must not pass for agreement
+    worst = Math.max(worst, Number.isFinite(got[i]) ? Math.abs(got[i] - e) : Infinity);
+    scale = Math.max(scale, Math.abs(e));
+  });
+  return worst / Math.max(scale, 1e-12);
+}
+
+/**
+ * Repeats the self-test of a stored detector and compares.
+ * @returns the largest relative difference
+ * @throws GoodpartsError `detector-parity` when this device computes something else
+ */
+export async function checkSelfTest(parts: Parts, arrays: Arrays, score: number, device: string): Promise<number> {
+  const image = arrays['selftest-image'] as Npy<Uint8Array>;
+  const got = await runSelfTest(parts, { data: image.data, width: image.shape[1], height: image.shape[0] });
+  const worst = Math.max(
+    difference(got.embedding, arrays['selftest-embedding'].data as Float32Array),
+    difference(got.map, arrays['selftest-map'].data as Float32Array),
+    difference(Float32Array.of(got.score), Float32Array.of(score))
+  );
+  if (worst > TOLERANCE)
+    throw new GoodpartsError(
+      'detector-parity',
+      `The self-test of this detector differs by ${(worst * 100).toPrecision(2)} % on ${device}; it is not used there. Set the device to cpu, or fit again.`,
+      { difference: worst, device }
+    );
+  return worst;
+}

@@ -1,0 +1,233 @@
+import crypto from 'node:crypto';
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { GoodpartsError } from './errors';
+import { decodeNpy, encodeNpy, Npy, NpyData } from './npy';
+import type { DetectorInfo } from './types';
+
+const NAME = /^[A-Za-z0-9._-]{1,64}$/;
+const VERSION = /^v[1-9]\d{0,8}$/;
+const INFO = 'detector.json';
+const SUMS = 'SHA256SUMS';
+const CURRENT = 'current';
+
+/** @throws GoodpartsError `name-invalid`; a name becomes a folder, so it is never allowed to be a path */
+export function checkName(name: unknown): string {
+  if (typeof name !== 'string' || !NAME.test(name) || /^\.+$/.test(name))
+    throw new GoodpartsError(
+      'name-invalid',
+      `"${String(name).slice(0, 80)}" is no detector name: use 1 to 64 letters, digits, dots, dashes and underscores.`
+    );
+  return name;
+}
+
+/** What a version holds beside `detector.json`, each as `<key>.npy`. */
+export type Arrays = Record<string, Npy>;
+
+/** `detector.json`: everything about a version but its place in the store. */
+export type StoredInfo = Omit<DetectorInfo, 'current' | 'version'> & { selfTest: { score: number } };
+
+export interface StoredDetector {
+  info: DetectorInfo & StoredInfo;
+  arrays: Arrays;
+}
+
+/**
+ * Detectors on disk: `<folder>/<name>/v<n>/` with detector.json, arrays as .npy and SHA256SUMS (`sha256sum -c` checks it), and
+ * `<folder>/<name>/current`, a text file with the version in use. A version is written beside and renamed into place; `current` is
+ * replaced by a rename, too: a kill at any moment leaves the old state or the new one.
+ */
+export class DetectorStore {
+  constructor(
+    readonly folder: string,
+    private readonly keepVersions = 5
+  ) {}
+
+  async list(): Promise<DetectorInfo[]> {
+    const entries = await fs.readdir(this.folder, { withFileTypes: true }).catch(() => []);
+    const names = entries.filter(e => e.isDirectory() && NAME.test(e.name)).map(e => e.name);
+    const infos: DetectorInfo[] = [];
+    for (const name of names.sort())
+      for (const version of (await this.versions(name)).reverse()) {
+        const info = await this.info(name, version).catch(() => undefined); // a damaged one is not offered
+        if (info) infos.push(info);
+      }
+    return infos;
+  }
+
+  /** Versions of a detector, oldest first. */
+  async versions(name: string): Promise<string[]> {
+    const entries = await fs.readdir(this.place(name)).catch(() => []);
+    return entries.filter(e => VERSION.test(e)).sort((a, b) => number(a) - number(b));
+  }
+
+  /** The version in use. @throws GoodpartsError `name-invalid`, `detector-unknown` */
+  async current(name: string): Promise<string> {
+    const version = await fs.readFile(this.place(name, CURRENT), 'utf8').catch(() => '');
+    if (VERSION.test(version.trim())) return version.trim();
+    throw new GoodpartsError(
+      'detector-unknown',
+      `There is no detector "${name}" yet: fit it with images of good parts first.`,
+      { name }
+    );
+  }
+
+  /** `detector.json` of a version (the current one by default), without reading its arrays. */
+  async info(name: string, version?: string): Promise<DetectorInfo & StoredInfo> {
+    const inUse = await this.current(name).catch(error => (version ? '' : Promise.reject(error as Error)));
+    const wanted = version ?? inUse;
+    const text = await this.readFile(name, checkVersion(wanted), INFO);
+    return { ...(JSON.parse(text.toString('utf8')) as StoredInfo), name, version: wanted, current: wanted === inUse };
+  }
+
+  /** Reads a version and checks every file of it. @throws GoodpartsError `detector-unknown`, `detector-damaged` */
+  async read(name: string, version: string): Promise<StoredDetector> {
+    const sums = parseSums((await this.readFile(name, checkVersion(version), SUMS)).toString('utf8'));
+    if (!sums.some(s => s.file === INFO)) throw await this.damaged(name, version, SUMS);
+    const arrays: Arrays = {};
+    for (const { file, sha256 } of sums) {
+      const bytes = await this.readFile(name, version, file);
+      if (hash(bytes) !== sha256) throw await this.damaged(name, version, file);
+      if (file.endsWith('.npy')) arrays[file.slice(0, -4)] = decodeNpy(bytes);
+    }
+    return { info: await this.info(name, version), arrays };
+  }
+
+  /** Saves a new version and makes it current. Returns its name. @throws GoodpartsError `store-write`; the store is then as before */
+  async save(info: StoredInfo, arrays: Arrays): Promise<string> {
+    const home = this.place(info.name);
+    const beside = path.join(home, `.writing-${crypto.randomUUID()}`);
+    try {
+      await fs.mkdir(beside, { recursive: true });
+      await writeVersion(beside, info, arrays);
+      const version = await this.moveIn(info.name, beside);
+      await this.activate(info.name, version);
+      await this.prune(info.name, version);
+      return version;
+    } catch (error) {
+      await fs.rm(beside, { recursive: true, force: true }).catch(() => undefined);
+      if (error instanceof GoodpartsError) throw error;
+      throw new GoodpartsError(
+        'store-write',
+        `The detector cannot be saved in ${home}: ${(error as Error).message}. The previous version stays in use.`,
+        {
+          cause: (error as NodeJS.ErrnoException).code ?? ''
+        }
+      );
+    }
+  }
+
+  async activate(name: string, version: string): Promise<void> {
+    await this.readFile(name, checkVersion(version), INFO);
+    const beside = this.place(name, `.current-${crypto.randomUUID()}`);
+    await writeDurably(beside, Buffer.from(version + '\n'));
+    await fs.rename(beside, this.place(name, CURRENT));
+  }
+
+  async delete(name: string, version?: string): Promise<void> {
+    const inUse = await this.current(name);
+    if (version === inUse)
+      throw new GoodpartsError(
+        'store-write',
+        `${name} ${version} is in use; make another version current first, or delete the whole detector.`
+      );
+    if (version) await this.readFile(name, checkVersion(version), INFO);
+    await fs.rm(version ? this.place(name, version) : this.place(name), { recursive: true, force: true });
+  }
+
+  private place(name: string, ...rest: string[]): string {
+    return path.join(this.folder, checkName(name), ...rest);
+  }
+
+  private async readFile(name: string, version: string, file: string): Promise<Buffer> {
+    try {
+      return await fs.readFile(this.place(name, version, file));
+    } catch (error) {
+      if (error instanceof GoodpartsError) throw error;
+      const exists = (await this.versions(name)).includes(version);
+      if (exists) throw await this.damaged(name, version, file);
+      throw new GoodpartsError('detector-unknown', `There is no version ${version} of detector "${name}".`, {
+        name,
+        version
+      });
+    }
+  }
+
+  private async damaged(name: string, version: string, file: string): Promise<GoodpartsError> {
+    const older = (await this.versions(name)).filter(v => number(v) < number(version)).at(-1) ?? null;
+    const advice = older
+      ? `Version ${older} is still there: make it current, or fit again.`
+      : 'There is no older version: fit again.';
+    return new GoodpartsError(
+      'detector-damaged',
+      `Detector "${name}" ${version} is damaged: ${file} is missing or was changed. ${advice}`,
+      {
+        name,
+        version,
+        file,
+        previous: older
+      }
+    );
+  }
+
+  /** Renames the folder to the next free version; another process may take that number first. */
+  private async moveIn(name: string, beside: string): Promise<string> {
+    for (;;) {
+      const last = (await this.versions(name)).at(-1);
+      const version = `v${last ? number(last) + 1 : 1}`;
+      try {
+        await fs.rename(beside, this.place(name, version));
+        return version;
+      } catch (error) {
+        if (!['ENOTEMPTY', 'EEXIST', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+        if (!(await this.versions(name)).includes(version)) throw error;
+      }
+    }
+  }
+
+  /** Removes the oldest versions beyond `keepVersions`, and what a kill left half written an hour ago or more. */
+  private async prune(name: string, keep: string): Promise<void> {
+    const versions = await this.versions(name);
+    const old = this.keepVersions > 0 ? versions.slice(0, -this.keepVersions).filter(v => v !== keep) : [];
+    for (const version of old) await fs.rm(this.place(name, version), { recursive: true, force: true });
+    for (const entry of await fs.readdir(this.place(name))) {
+      if (!entry.startsWith('.writing-') && !entry.startsWith('.current-')) continue;
+      const { mtimeMs } = await fs.stat(this.place(name, entry)).catch(() => ({ mtimeMs: Infinity }));
+      if (Date.now() - mtimeMs > 3600e3) await fs.rm(this.place(name, entry), { recursive: true, force: true });
+    }
+  }
+}
+
+const number = (version: string): number => Number(version.slice(1));
+const hash = (bytes: Uint8Array): string => crypto.createHash('sha256').update(bytes).digest('hex');
+
+function checkVersion(version: string): string {
+  if (!VERSION.test(version))
+    throw new GoodpartsError('detector-unknown', `"${version.slice(0, 40)}" is no version; versions are v1, v2, ...`);
+  return version;
+}
+
+async function writeVersion(folder: string, info: StoredInfo, arrays: Arrays): Promise<void> {
+  const files = new Map<string, Buffer>(
+    Object.entries(arrays).map(([key, array]: [string, Npy<NpyData>]) => [`${key}.npy`, encodeNpy(array)])
+  );
+  files.set(INFO, Buffer.from(JSON.stringify(info, null, 2) + '\n'));
+  const sums = [...files].map(([file, bytes]) => `${hash(bytes)}  ${file}\n`).join('');
+  for (const [file, bytes] of [...files, [SUMS, Buffer.from(sums)] as const])
+    await writeDurably(path.join(folder, file), bytes);
+}
+
+/** Writes and waits until the disk has it: a rename must not overtake the data. */
+async function writeDurably(file: string, bytes: Uint8Array): Promise<void> {
+  const handle = await fs.open(file, 'wx');
+  try {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function parseSums(text: string): { sha256: string; file: string }[] {
+  return [...text.matchAll(/^([0-9a-f]{64}) {2}([\w.-]+)$/gm)].map(([, sha256, file]) => ({ sha256, file }));
+}

@@ -3,6 +3,7 @@ import { GoodpartsError } from '../engine/errors';
 import type {
   AnomalyMap,
   DetectorInfo,
+  DeviceReport,
   DoctorReport,
   EngineOptions,
   FitProgress,
@@ -53,6 +54,9 @@ export class EngineClient {
   }
   async activate(name: string, version: string): Promise<void> {
     await this.call('activate', [name, version], true);
+  }
+  device(): Promise<DeviceReport> {
+    return this.call('device', [], true);
   }
   doctor(): Promise<DoctorReport> {
     return this.call('doctor', [], true);

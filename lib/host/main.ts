@@ -32,6 +32,7 @@ const handlers: Handlers = {
   list: engine => engine.list(),
   delete: (engine, ...args) => engine.delete(...args),
   activate: (engine, ...args) => engine.activate(...args),
+  device: engine => engine.device(),
   doctor: engine => engine.doctor(),
   'fit.start': async (engine, name, settings) => {
     session?.abort();

@@ -1,6 +1,7 @@
 import { GoodpartsError } from '../engine/errors';
 import type {
   DetectorInfo,
+  DeviceReport,
   DoctorReport,
   EngineOptions,
   ErrorCode,
@@ -19,6 +20,7 @@ export interface Methods {
   list: { args: []; value: DetectorInfo[] };
   delete: { args: [name: string, version?: string]; value: unknown };
   activate: { args: [name: string, version: string]; value: unknown };
+  device: { args: []; value: DeviceReport };
   doctor: { args: []; value: DoctorReport };
   'fit.start': { args: [name: string, settings?: FitSettings]; value: unknown };
   /** gives back how many images the session holds */
@@ -46,6 +48,8 @@ export interface WireError {
   message: string;
   code?: ErrorCode;
   details?: GoodpartsError['details'];
+  /** of an error that nobody raised on purpose */
+  stack?: string;
 }
 
 /** The engine's answer for one image of a batch. */
@@ -53,9 +57,10 @@ export type WireScore = { result: ScoreResult } | { error: WireError };
 
 export function toWire(error: unknown): WireError {
   if (error instanceof GoodpartsError) return { message: error.message, code: error.code, details: error.details };
-  return { message: error instanceof Error ? error.message : String(error) };
+  return error instanceof Error ? { message: error.message, stack: error.stack } : { message: String(error) };
 }
 
 export function fromWire(wire: WireError): Error {
-  return wire.code ? new GoodpartsError(wire.code, wire.message, wire.details) : new Error(wire.message);
+  const { code, message, details, stack } = wire;
+  return code ? new GoodpartsError(code, message, details) : Object.assign(new Error(message), stack && { stack });
 }

@@ -188,7 +188,7 @@ export class FitSlot {
 
   private deliver(result: FitResult, msg: Message, send: Send): void {
     const { name, version, images } = result;
-    this.owner.status.key('green', 'dot', 'fitted', { name, version, count: images });
+    this.owner.status.event('green', 'dot', 'fitted', { name, version, count: images });
     this.owner.model.emit('fitted', { name, version });
     msg.payload = result;
     send(this.owner.options.progress ? [msg, null] : msg);

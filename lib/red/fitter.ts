@@ -96,7 +96,7 @@ export class Fitter {
     );
     const slots = [...this.slots].flatMap(([name, slot]) => (named === undefined || named === name ? [slot] : []));
     await Promise.all(slots.map(slot => slot.reset(abortedError(slot.recipe))));
-    this.status.key('grey', 'ring', 'aborted');
+    this.status.event('grey', 'ring', 'aborted');
     done();
   }
 }

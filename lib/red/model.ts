@@ -2,7 +2,15 @@ import { EventEmitter } from 'node:events';
 import path from 'node:path';
 import type { NodeAPI, NodeDef } from 'node-red';
 import { GoodpartsError } from '../engine/errors';
-import type { Calibration, DetectorInfo, Device, EngineOptions, FitSettings, PresetName } from '../engine';
+import type {
+  Calibration,
+  DetectorInfo,
+  Device,
+  DeviceReport,
+  EngineOptions,
+  FitSettings,
+  PresetName
+} from '../engine';
 import { DetectorStore } from '../engine/store';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
 import type { ImageRules } from './images';
@@ -108,6 +116,7 @@ export class Model extends EventEmitter {
   readonly client: EngineClient;
   private readonly options: ClientOptions;
   private readonly store: DetectorStore;
+  private report?: Promise<DeviceReport>;
   private readonly calibrations = new Map<string, Promise<Calibration>>();
 
   constructor(
@@ -122,6 +131,21 @@ export class Model extends EventEmitter {
     this.rules = imageRules(RED, config, this.options.engine);
     this.client = new EngineClient(this.options);
     this.store = new DetectorStore(this.options.engine.store);
+  }
+
+  /** What runs the graphs; where it is not what was asked for, the reason goes into the log once. */
+  device(): Promise<DeviceReport> {
+    this.report ??= this.client.device().then(
+      device => {
+        if (device.note) this.options.log(device.note);
+        return device;
+      },
+      error => {
+        this.report = undefined;
+        throw error;
+      }
+    );
+    return this.report;
   }
 
   /** Opens a fit session in a process of its own. */

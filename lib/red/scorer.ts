@@ -8,7 +8,7 @@ import type { Model } from './model';
 import { nameOf, readProperty, type Property } from './property';
 import { recipeOf } from './recipe';
 import { Status } from './status';
-import { scoreStatus } from './score-status';
+import { ScoreStatus } from './score-status';
 
 export interface ScoreOptions {
   image: Property;
@@ -33,7 +33,7 @@ type Outcome = { job: ScoreJob; inputs: ImageInput[]; results: ScoreResult[] } |
 /** The work of an anomaly-score node: reads each message, queues it, has it scored in batches, and sends it on in order. */
 export class Scorer {
   private readonly queue: JobQueue<ScoreJob>;
-  private readonly status: ReturnType<typeof scoreStatus>;
+  private readonly status: ScoreStatus;
   private entering: Promise<void> = Promise.resolve();
   private closed = false;
 
@@ -52,7 +52,7 @@ export class Scorer {
       work: jobs => this.work(jobs),
       drop: job => this.drop(job)
     });
-    this.status = scoreStatus(new Status(node, RED._), model, options.recipe);
+    this.status = new ScoreStatus(new Status(node, RED._), model, options.recipe);
   }
 
   /** Takes a message; it leaves on an output, or through `done(error)`. */
@@ -89,13 +89,14 @@ export class Scorer {
 
   private drop({ msg, send, done }: ScoreJob): void {
     msg.dropped = { reason: this.options.policy, queue: this.queue.length };
-    this.status.dropped();
+    this.status.drop();
     send([null, msg]);
     done();
   }
 
   private async work(jobs: ScoreJob[]): Promise<() => void> {
     const started = Date.now();
+    this.status.starting(jobs[0].recipe);
     const read = await Promise.all(jobs.map(job => this.read(job)));
     const outcomes = await this.score(jobs[0].recipe, read);
     return () => {

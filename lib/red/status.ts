@@ -12,6 +12,7 @@ export const short = (name: string, room: number): string =>
  * second, the last of which always arrives (each one goes to every open editor).
  */
 export class Status {
+  private closed = false;
   private shown = '';
   private next?: { fill: NodeStatusFill; shape: NodeStatusShape; text: string };
   private timer?: NodeJS.Timeout;
@@ -26,14 +27,22 @@ export class Status {
     this.text(fill, shape, this.translate(`status.${key}`, values));
   }
 
+  /** As `key`, but at once and never skipped: for what happens seldom and must be seen. */
+  event(fill: NodeStatusFill, shape: NodeStatusShape, key: string, values?: Record<string, string | number>): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.key(fill, shape, key, values);
+  }
+
   text(fill: NodeStatusFill, shape: NodeStatusShape, text: string): void {
+    if (this.closed) return;
     this.next = { fill, shape, text: short(text, LONGEST_TEXT) };
     this.timer ??= this.flush();
   }
 
   close(): void {
+    this.closed = true;
     clearTimeout(this.timer);
-    this.next = undefined;
   }
 
   private flush(): NodeJS.Timeout | undefined {

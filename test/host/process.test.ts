@@ -90,8 +90,8 @@ describe('The engine process', () => {
 
   it('kills a process that is stuck', async () => {
     const hasty = new EngineClient({ ...clientOptions(store), timeout: 500 });
-    await hasty.doctor();
-    const { pid } = hasty;
+    await client.list();
+    const { pid } = client;
     process.kill(pid!, 'SIGSTOP');
     await assert.rejects(hasty.score('screw', [await part(6)]), { code: 'engine-timeout' });
     await until(() => !alive(pid!), 'the stuck process is gone');
@@ -188,9 +188,9 @@ describe('A fit in its own process', () => {
     const image = await part(9);
     const fit = await FitClient.start(clientOptions(store), 'nut', SMALL);
     for (const good of await parts(4, 20)) await fit.add(good);
+    const versions = [score((await client.score('nut', [image]))[0]).detector.version];
     let done = false;
     const finishing = fit.finish().finally(() => (done = true));
-    const versions: string[] = [];
     while (!done) versions.push(score((await client.score('nut', [image]))[0]).detector.version);
     assert.equal((await finishing).version, 'v2');
     versions.push(score((await client.score('nut', [image]))[0]).detector.version);

@@ -4,6 +4,7 @@ import { EventEmitter } from 'node:events';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import zlib from 'node:zlib';
 import type { Node, NodeAPI, NodeMessage } from 'node-red';
 import sharp from 'sharp';
 import { FitClient, type ClientOptions } from '../../lib/host';
@@ -48,6 +49,34 @@ export async function part(seed: number, defect = false): Promise<Buffer> {
 
 export const parts = (count: number, from = 1): Promise<Buffer[]> =>
   Promise.all(Array.from({ length: count }, (_, i) => part(from + i)));
+
+/** zlib.crc32 came with Node 20.15 only. */
+function crc32(bytes: Buffer): number {
+  let crc = -1;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  return ~crc >>> 0;
+}
+
+/** A whole, valid PNG of `side` x `side` black pixels: some hundred kilobytes for gigapixels. */
+export function bomb(side: number): Buffer {
+  const chunk = (type: string, data: Buffer) => {
+    const body = Buffer.concat([Buffer.from(type), data]);
+    const frame = Buffer.alloc(8);
+    frame.writeUInt32BE(data.length);
+    frame.writeUInt32BE(crc32(body), 4);
+    return Buffer.concat([frame.subarray(0, 4), body, frame.subarray(4)]);
+  };
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(side);
+  header.writeUInt32BE(side, 4);
+  header[8] = 1; // one bit a pixel, grey
+  const rows = zlib.deflateSync(Buffer.alloc((Math.ceil(side / 8) + 1) * side), { level: 1 });
+  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10]);
+  return Buffer.concat([signature, chunk('IHDR', header), chunk('IDAT', rows), chunk('IEND', Buffer.alloc(0))]);
+}
 
 /** A folder that is gone after the suite. */
 export async function scratch(): Promise<string> {

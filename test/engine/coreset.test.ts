@@ -67,8 +67,14 @@ describe('coreset', () => {
     const points = clusters(100, dimensions, 2);
     const parts = [points.subarray(0, 60 * dimensions), points.subarray(60 * dimensions)];
     const all = await coreset(runtime, parts, dimensions, { ...options, count: 1000 });
-    assert.deepEqual(Array.from(all).sort((a, b) => a - b), Array.from({ length: 100 }, (_, i) => i));
-    const same = await coreset(runtime, [new Float32Array(50 * dimensions).fill(1)], dimensions, { ...options, count: 20 });
+    assert.deepEqual(
+      Array.from(all).sort((a, b) => a - b),
+      Array.from({ length: 100 }, (_, i) => i)
+    );
+    const same = await coreset(runtime, [new Float32Array(50 * dimensions).fill(1)], dimensions, {
+      ...options,
+      count: 20
+    });
     assert.equal(new Set(same).size, 20);
   });
 
@@ -87,6 +93,9 @@ describe('coreset', () => {
     const points = clusters(5000, dimensions, 4);
     const chosen = await coreset(runtime, [points], dimensions, { seed: 5, projection: 128, anchors: 10, count: 100 });
     assert.equal(new Set(chosen).size, 100);
-    assert.ok(coveringRadius(points, dimensions, chosen) < 1.3 * coveringRadius(points, dimensions, plainGreedy(points, dimensions, 100, 0)));
+    assert.ok(
+      coveringRadius(points, dimensions, chosen) <
+        1.3 * coveringRadius(points, dimensions, plainGreedy(points, dimensions, 100, 0))
+    );
   });
 });

@@ -176,6 +176,11 @@ export class Engine {
     return this.store.activate(name, version);
   }
 
+  /** What was asked to run the graphs and what really does. */
+  async device(): Promise<DeviceReport> {
+    return (await this.runtime()).device;
+  }
+
   /** What is installed, which device works, and whether the self-test holds there. */
   async doctor(): Promise<DoctorReport> {
     const runtime = await this.runtime();

@@ -1,0 +1,189 @@
+import os from 'node:os';
+import { GoodpartsError } from '../engine/errors';
+import type {
+  AnomalyMap,
+  DetectorInfo,
+  DeviceReport,
+  DoctorReport,
+  EngineOptions,
+  FitProgress,
+  FitResult,
+  FitSettings,
+  ImageInput,
+  ScoreOptions,
+  ScoreResult
+} from '../engine';
+import { acquire, type Lease, type Log } from './pool';
+import { EngineProcess, type EngineState } from './process';
+import { fromWire, type Method, type Methods, type WireScore } from './protocol';
+
+export interface ClientOptions {
+  engine: EngineOptions;
+  /** milliseconds that one call may take, from sending to answer */
+  timeout: number;
+  log: Log;
+}
+
+/**
+ * The engine as Node-RED sees it: the methods of `Engine`, run in the score process that all clients of a device share.
+ * Every method may raise `engine-stopped` (the process died twice over this call, or was closed) and `engine-timeout`.
+ */
+export class EngineClient {
+  private readonly lease: Lease;
+
+  constructor(private readonly options: ClientOptions) {
+    this.lease = acquire(options.engine.device ?? 'auto', options.log);
+  }
+
+  /** One entry per image, in order: a result, or the error that this image alone met. */
+  async score(
+    name: string,
+    images: ImageInput[],
+    options?: ScoreOptions
+  ): Promise<(ScoreResult | GoodpartsError | Error)[]> {
+    return (await this.call('score', [name, images, options], true)).map(unwireScore);
+  }
+  load(name: string, version?: string): Promise<DetectorInfo> {
+    return this.call('load', [name, version], true);
+  }
+  list(): Promise<DetectorInfo[]> {
+    return this.call('list', [], true);
+  }
+  async delete(name: string, version?: string): Promise<void> {
+    await this.call('delete', [name, version], false);
+  }
+  async activate(name: string, version: string): Promise<void> {
+    await this.call('activate', [name, version], true);
+  }
+  device(): Promise<DeviceReport> {
+    return this.call('device', [], true);
+  }
+  doctor(): Promise<DoctorReport> {
+    return this.call('doctor', [], true);
+  }
+
+  get state(): EngineState {
+    return this.lease.process.state;
+  }
+  /** Process id of the score process while it runs. */
+  get pid(): number | undefined {
+    return this.lease.process.pid;
+  }
+  /** Calls back at every start, ready and stop of the process; gives back the way to end that. */
+  onState(listener: (state: EngineState) => void): () => void {
+    this.lease.process.on('state', listener);
+    return () => void this.lease.process.off('state', listener);
+  }
+
+  /** Ends this client; the process ends with its last client. */
+  close(): Promise<void> {
+    return this.lease.release();
+  }
+
+  private call<M extends Method>(method: M, args: Methods[M]['args'], again: boolean): Promise<Methods[M]['value']> {
+    return this.lease.process.request(this.options.engine, method, args, { timeout: this.options.timeout, again });
+  }
+}
+
+function unwireScore(entry: WireScore): ScoreResult | Error {
+  if ('error' in entry) return fromWire(entry.error);
+  const { map } = entry.result;
+  return map ? { ...entry.result, map: ownMemory(map) } : entry.result;
+}
+
+/**
+ * The map's bytes in memory of their own: as received they are a window on the whole answer, which they would keep alive,
+ * at an offset where no Float32Array can be laid over them.
+ */
+function ownMemory(map: AnomalyMap): AnomalyMap {
+  const data = Buffer.from(new Uint8Array(map.data).buffer);
+  return { ...map, data };
+}
+
+export interface FitHooks {
+  onProgress?: (progress: FitProgress) => void;
+}
+
+/**
+ * A fit in a process of its own, at low priority: a crash or a full memory in it leaves scoring alone, and all that it
+ * held is given back at the end.
+ */
+export class FitClient {
+  private aborted = false;
+
+  private constructor(
+    private readonly process: EngineProcess,
+    private readonly name: string,
+    private readonly options: ClientOptions
+  ) {}
+
+  /** Starts the process and opens the session. @throws GoodpartsError when the settings cannot be used */
+  static async start(
+    options: ClientOptions,
+    name: string,
+    settings: FitSettings,
+    hooks: FitHooks = {}
+  ): Promise<FitClient> {
+    const priority = os.constants.priority.PRIORITY_BELOW_NORMAL;
+    const title = `fitting ${name}`;
+    const process = new EngineProcess({ title, priority, restart: false, onProgress: hooks.onProgress });
+    const client = new FitClient(process, name, options);
+    try {
+      await client.call('fit.start', [name, settings]);
+      return client;
+    } catch (error) {
+      await process.close();
+      throw error;
+    }
+  }
+
+  /** Process id while the process runs. */
+  get pid(): number | undefined {
+    return this.process.pid;
+  }
+
+  /** Resolves when the process is gone, whether it was closed or died. */
+  get gone(): Promise<void> {
+    if (this.process.state === 'stopped') return Promise.resolve();
+    return new Promise(resolve => this.process.on('state', state => state === 'stopped' && resolve()));
+  }
+
+  /** @returns the number of images that the session holds now. A bad image throws and leaves the session as it was. */
+  add(image: ImageInput): Promise<number> {
+    return this.call('fit.add', [image]);
+  }
+
+  /** Fits and saves a new version, and ends the process whatever the outcome. A fit takes as long as it takes. */
+  async finish(): Promise<FitResult> {
+    try {
+      return await this.call('fit.finish', [], 0);
+    } finally {
+      await this.process.close();
+    }
+  }
+
+  /** Ends the process at once; nothing is saved. */
+  abort(): Promise<void> {
+    this.aborted = true;
+    return this.process.close();
+  }
+
+  private async call<M extends Method>(
+    method: M,
+    args: Methods[M]['args'],
+    timeout = this.options.timeout
+  ): Promise<Methods[M]['value']> {
+    try {
+      return await this.process.request(this.options.engine, method, args, { timeout });
+    } catch (error) {
+      throw error instanceof GoodpartsError && error.code === 'engine-stopped' ? this.lost(error) : error;
+    }
+  }
+
+  private lost(error: GoodpartsError): GoodpartsError {
+    if (this.aborted)
+      return new GoodpartsError('fit-aborted', `The fit of '${this.name}' was aborted; nothing of it is saved.`);
+    const text = `The fit of '${this.name}' was lost and nothing of it is saved: send the images again. ${error.message}`;
+    return new GoodpartsError('engine-stopped', text, error.details);
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * Entry point of the engine process. It holds the Engines, answers calls that come over the IPC channel, and ends with it:
+ * a Node-RED that is gone leaves no engine behind.
+ */
+import os from 'node:os';
+import { Engine, GoodpartsError, type EngineOptions, type FitSession, type ScoreResult } from '../engine';
+import { toWire, type Answer, type Call, type Method, type Methods, type WireScore } from './protocol';
+
+type Handlers = { [M in Method]: (engine: Engine, ...args: Methods[M]['args']) => Promise<Methods[M]['value']> };
+
+const engines = new Map<string, Engine>();
+let session: FitSession | undefined;
+
+function engineFor(options: EngineOptions): Engine {
+  const key = JSON.stringify(options);
+  const engine = engines.get(key) ?? new Engine(options);
+  engines.set(key, engine);
+  return engine;
+}
+
+function currentSession(): FitSession {
+  if (!session) throw new GoodpartsError('fit-aborted', 'No fit is under way.');
+  return session;
+}
+
+const wireScore = (entry: ScoreResult | GoodpartsError): WireScore =>
+  entry instanceof Error ? { error: toWire(entry) } : { result: entry };
+
+const handlers: Handlers = {
+  score: async (engine, ...args) => (await engine.score(...args)).map(wireScore),
+  load: (engine, ...args) => engine.load(...args),
+  list: engine => engine.list(),
+  delete: (engine, ...args) => engine.delete(...args),
+  activate: (engine, ...args) => engine.activate(...args),
+  device: engine => engine.device(),
+  doctor: engine => engine.doctor(),
+  'fit.start': async (engine, name, settings) => {
+    session?.abort();
+    session = await engine.startFit(name, settings, { onProgress: progress => answer({ progress }) });
+  },
+  'fit.add': async (_engine, image) => {
+    const open = currentSession();
+    await open.add(image);
+    return open.images;
+  },
+  'fit.finish': async () => {
+    const open = currentSession();
+    session = undefined;
+    return open.finish();
+  },
+  'fit.abort': async () => {
+    session?.abort();
+    session = undefined;
+  }
+};
+
+function answer(message: Answer): void {
+  // without a callback a channel that closes under a send would raise an 'error' event; 'disconnect' ends the process anyway
+  if (process.connected) process.send!(message, undefined, undefined, () => {});
+}
+
+async function serve({ id, engine, method, args }: Call): Promise<void> {
+  try {
+    const handler = handlers[method] as (engine: Engine, ...args: unknown[]) => Promise<unknown>;
+    answer({ id, value: await handler(engineFor(engine), ...args) });
+  } catch (error) {
+    answer({ id, error: toWire(error) });
+  }
+}
+
+function lowerPriority(wanted: number): void {
+  try {
+    os.setPriority(wanted);
+  } catch {
+    // not allowed here: the fit then competes with scoring, which is slower but right
+  }
+}
+
+if (!process.send) {
+  console.error('This is the engine process of Goodparts; Node-RED starts it.');
+  process.exit(2);
+}
+// before any native thread starts: threads take over the priority of the one that made them
+if (process.argv[2]) lowerPriority(Number(process.argv[2]));
+process.on('disconnect', () => process.exit());
+// Ctrl+C reaches the whole process group; the parent decides when this process ends
+process.on('SIGINT', () => {});
+process.on('message', message => void serve(message as Call));
+answer({ ready: true });

@@ -1,0 +1,206 @@
+import { EventEmitter } from 'node:events';
+import { GoodpartsError } from '../engine/errors';
+import type { EngineOptions, FitProgress } from '../engine';
+import { fromWire, type Answer, type Call, type Method, type Methods } from './protocol';
+import { backOff, Child } from './supervisor';
+
+export type EngineState = 'starting' | 'ready' | 'stopped';
+
+export interface ProcessOptions {
+  /** what the process is for, in log lines */
+  title: string;
+  /** nice value of the process; default: as the parent */
+  priority?: number;
+  /** start again after a crash; default true */
+  restart?: boolean;
+  onProgress?: (progress: FitProgress) => void;
+  /** crashes and restarts, one line each */
+  log?: (text: string) => void;
+}
+
+export interface CallOptions {
+  /** milliseconds; 0: as long as it takes */
+  timeout: number;
+  /** the call may be run a second time after a crash */
+  again?: boolean;
+}
+
+interface Request extends CallOptions {
+  call: Call;
+  /** crashes that this request was under way in */
+  crashes: number;
+  sentAt: number;
+  timer?: NodeJS.Timeout;
+  resolve: (value: never) => void;
+  reject: (error: Error) => void;
+}
+
+const CRASHES_TO_GIVE_UP = 2;
+
+/**
+ * The client's end of one engine process: starts it at the first call, answers every call exactly once, and starts the
+ * process again when it dies. Calls that were under way in a crash and may run again do so one by one, so that an image
+ * that kills the process takes no other call along.
+ *
+ * Emits `state` (EngineState) when the process starts, is ready, or stops.
+ */
+export class EngineProcess extends EventEmitter {
+  private child?: Child;
+  private readonly waiting: Request[] = [];
+  private readonly underway = new Map<number, Request>();
+  private lastId = 0;
+  private deaths = 0;
+  private lastHeard = 0;
+  private restartTimer?: NodeJS.Timeout;
+  private ended?: GoodpartsError;
+
+  constructor(private readonly options: ProcessOptions) {
+    super();
+    this.setMaxListeners(0);
+  }
+
+  get pid(): number | undefined {
+    return this.child?.pid;
+  }
+
+  get state(): EngineState {
+    if (!this.child) return 'stopped';
+    return this.child.ready ? 'ready' : 'starting';
+  }
+
+  /** @throws GoodpartsError `engine-stopped`, `engine-timeout`, or what the engine raised */
+  request<M extends Method>(
+    engine: EngineOptions,
+    method: M,
+    args: Methods[M]['args'],
+    options: CallOptions
+  ): Promise<Methods[M]['value']> {
+    if (this.ended) return Promise.reject(this.ended);
+    return new Promise((resolve, reject) => {
+      const call: Call = { id: ++this.lastId, engine, method, args };
+      this.waiting.push({ ...options, call, crashes: 0, sentAt: 0, resolve, reject });
+      this.pump();
+    });
+  }
+
+  /** Ends the process; what is under way is answered with `engine-stopped`. Resolves when the process is gone. */
+  async close(): Promise<void> {
+    this.end(new GoodpartsError('engine-stopped', `The engine process (${this.options.title}) was closed.`));
+    await this.child?.stop();
+  }
+
+  private end(reason: GoodpartsError): void {
+    this.ended ??= reason;
+    clearTimeout(this.restartTimer);
+    this.rejectAll(this.ended);
+  }
+
+  private pump(): void {
+    if (this.ended || this.waiting.length === 0) return;
+    if (!this.child) return this.start();
+    while (this.waiting.length > 0 && this.mayGo(this.waiting[0])) this.dispatch(this.child, this.waiting.shift()!);
+  }
+
+  private mayGo(next: Request): boolean {
+    if (this.underway.size === 0) return true;
+    return next.crashes === 0 && ![...this.underway.values()].some(request => request.crashes > 0);
+  }
+
+  private start(): void {
+    if (this.restartTimer) return;
+    this.restartTimer = setTimeout(() => {
+      this.restartTimer = undefined;
+      const child: Child = new Child(
+        this.options.priority,
+        answer => this.onAnswer(answer),
+        why => this.onExit(child, why)
+      );
+      this.child = child;
+      this.emit('state', 'starting');
+      this.pump();
+    }, backOff(this.deaths));
+  }
+
+  private dispatch(child: Child, request: Request): void {
+    request.sentAt = Date.now();
+    if (request.timeout > 0) request.timer = setTimeout(() => this.onTimeout(request), request.timeout);
+    this.underway.set(request.call.id, request);
+    try {
+      child.send(request.call);
+    } catch (error) {
+      this.settle(request, () => request.reject(error as Error));
+    }
+  }
+
+  private settle(request: Request, answer: () => void): void {
+    clearTimeout(request.timer);
+    this.underway.delete(request.call.id);
+    answer();
+    this.pump();
+  }
+
+  private onAnswer(answer: Answer): void {
+    this.lastHeard = Date.now();
+    if ('ready' in answer) {
+      this.child!.ready = true;
+      this.emit('state', 'ready');
+    } else if ('progress' in answer) this.options.onProgress?.(answer.progress);
+    else this.onReply(answer);
+  }
+
+  private onReply(answer: Extract<Answer, { id: number }>): void {
+    this.deaths = 0;
+    const request = this.underway.get(answer.id);
+    if (!request) return;
+    this.settle(request, () =>
+      'error' in answer ? request.reject(fromWire(answer.error)) : request.resolve(answer.value as never)
+    );
+  }
+
+  private onTimeout(request: Request): void {
+    // a process that answered something since is slow, not stuck: the others under way keep their chance
+    const stuck = this.lastHeard < request.sentAt;
+    const seconds = request.timeout / 1000;
+    const error = new GoodpartsError('engine-timeout', `The engine did not answer within ${seconds} s.`, { seconds });
+    this.settle(request, () => request.reject(error));
+    if (stuck) this.child?.kill();
+  }
+
+  private onExit(child: Child, why: string): void {
+    this.child = undefined;
+    this.deaths++;
+    this.emit('state', 'stopped');
+    if (this.ended) return;
+    const error = this.crash(child, why);
+    this.options.log?.(error.message);
+    if (this.options.restart === false) return this.end(error);
+    this.recover(error);
+    if (!child.ready && this.deaths >= CRASHES_TO_GIVE_UP) this.rejectAll(error);
+    this.start();
+  }
+
+  private crash(child: Child, why: string): GoodpartsError {
+    const words = child.lastWords ? ` Its last words: ${child.lastWords}` : '';
+    const text = `The engine process (${this.options.title}) stopped: ${why}.${words}`;
+    return new GoodpartsError('engine-stopped', text, { why });
+  }
+
+  private recover(error: GoodpartsError): void {
+    const lost = [...this.underway.values()];
+    this.underway.clear();
+    for (const request of lost) clearTimeout(request.timer);
+    for (const request of lost) request.crashes++;
+    const mayRunAgain = (request: Request) => request.again && request.crashes < CRASHES_TO_GIVE_UP;
+    this.waiting.unshift(...lost.filter(mayRunAgain));
+    for (const request of lost) if (!mayRunAgain(request)) request.reject(error);
+  }
+
+  private rejectAll(error: GoodpartsError): void {
+    const all = [...this.underway.values(), ...this.waiting.splice(0)];
+    this.underway.clear();
+    for (const request of all) {
+      clearTimeout(request.timer);
+      request.reject(error);
+    }
+  }
+}

@@ -1,0 +1,73 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import path from 'node:path';
+import type { Answer, Call } from './protocol';
+
+const STDERR_TAIL = 2000;
+const STOP_GRACE_MS = 2000;
+const FIRST_DELAY_MS = 250;
+const LONGEST_DELAY_MS = 30_000;
+
+/** Milliseconds before the next start after `deaths` deaths in a row: the first restart is at once, then ever later. */
+export function backOff(deaths: number): number {
+  return deaths <= 1 ? 0 : Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (deaths - 2));
+}
+
+/** One run of the engine process, from fork to exit. */
+export class Child {
+  ready = false;
+  private readonly process: ChildProcess;
+  private stderr = '';
+  private exited = false;
+  private readonly gone: Promise<void>;
+
+  constructor(priority: number | undefined, onAnswer: (answer: Answer) => void, onExit: (why: string) => void) {
+    this.process = fork(path.join(__dirname, 'main.js'), priority === undefined ? [] : [String(priority)], {
+      serialization: 'advanced',
+      execArgv: [],
+      // what native code prints is kept for the report of a crash instead of filling Node-RED's console
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc']
+    });
+    this.process.stderr?.on('data', (text: Buffer) => (this.stderr = (this.stderr + text).slice(-STDERR_TAIL)));
+    this.process.on('message', message => onAnswer(message as Answer));
+    this.gone = new Promise(resolve => {
+      const end = (why: string) => {
+        if (this.exited) return;
+        this.exited = true;
+        onExit(why);
+        resolve();
+      };
+      this.process.on('exit', (code, signal) => end(signal ? `signal ${signal}` : `exit code ${code}`));
+      this.process.on('error', error => {
+        // a process that never came to be gives no 'exit'
+        if (this.process.pid === undefined) end(error.message);
+      });
+    });
+  }
+
+  get pid(): number | undefined {
+    return this.process.pid;
+  }
+
+  /** The last thing that the process printed to its error output; empty when it printed nothing. */
+  get lastWords(): string {
+    return this.stderr.trim();
+  }
+
+  /** @throws when the message cannot be cloned; a channel that has just closed is reported by `onExit` instead */
+  send(call: Call): void {
+    this.process.send(call, () => {});
+  }
+
+  kill(): void {
+    this.process.kill('SIGKILL');
+  }
+
+  /** Ends the process by closing its channel, and by force when it is too busy to notice. Resolves when it is gone. */
+  async stop(): Promise<void> {
+    if (this.exited) return;
+    if (this.process.connected) this.process.disconnect();
+    const force = setTimeout(() => this.kill(), STOP_GRACE_MS);
+    await this.gone;
+    clearTimeout(force);
+  }
+}

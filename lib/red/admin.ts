@@ -1,0 +1,59 @@
+import type { NodeAPI } from 'node-red';
+import { GoodpartsError } from '../engine/errors';
+import { EngineClient } from '../host';
+import { clientOptions, type Model, type ModelConfig } from './model';
+import type { ModelNode } from './nodes';
+
+type Handler = ReturnType<NodeAPI['auth']['needsPermission']>;
+
+/** Answers with JSON; an error becomes `{code, message}` with a status that the editor can tell apart. */
+const json =
+  (answer: (input: Record<string, unknown>) => Promise<unknown>): Handler =>
+  (request, response) => {
+    const input = { ...request.query, ...(request.body as object) };
+    answer(input).then(
+      value => response.json(value ?? {}),
+      (error: Error) => {
+        const code = error instanceof GoodpartsError ? error.code : undefined;
+        response.status(code ? 400 : 500).json({ code, message: error.message });
+      }
+    );
+  };
+
+function deployedModel(RED: NodeAPI, id: unknown): Model {
+  const node = RED.nodes.getNode(String(id)) as ModelNode | null;
+  if (node?.model) return node.model;
+  throw new GoodpartsError('input-missing', 'This model is not deployed yet.');
+}
+
+/** Tries the settings as the editor shows them, deployed or not, in the engine process of their device. */
+async function test(RED: NodeAPI, settings: Partial<ModelConfig>): Promise<unknown> {
+  const client = new EngineClient(clientOptions(RED, settings, text => RED.log.warn(text)));
+  try {
+    return await client.doctor();
+  } finally {
+    await client.close();
+  }
+}
+
+/** What the editor page of anomaly-model asks the runtime. */
+export function adminEndpoints(RED: NodeAPI): void {
+  const { httpAdmin, auth } = RED;
+  const read = auth.needsPermission('anomaly-model.read');
+  const write = auth.needsPermission('anomaly-model.write');
+  httpAdmin.post(
+    '/goodparts/test',
+    write,
+    json(settings => test(RED, settings))
+  );
+  httpAdmin.get(
+    '/goodparts/detectors',
+    read,
+    json(async ({ id }) => deployedModel(RED, id).list())
+  );
+  httpAdmin.post(
+    '/goodparts/activate',
+    write,
+    json(async ({ id, name, version }) => deployedModel(RED, id).activate(String(name), String(version)))
+  );
+}

@@ -1,0 +1,182 @@
+import { EventEmitter } from 'node:events';
+import path from 'node:path';
+import type { NodeAPI, NodeDef } from 'node-red';
+import { GoodpartsError } from '../engine/errors';
+import type {
+  Calibration,
+  DetectorInfo,
+  Device,
+  DeviceReport,
+  EngineOptions,
+  FitSettings,
+  PresetName
+} from '../engine';
+import { DetectorStore } from '../engine/store';
+import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
+import type { ImageRules } from './images';
+
+/** The fields of the anomaly-model config node, as the editor stores them: numbers may be texts, '' is the default. */
+export interface ModelConfig extends NodeDef {
+  detector: string;
+  backbone: string;
+  layers: string;
+  preset: PresetName;
+  inputWidth: string | number;
+  inputHeight: string | number;
+  resizeShorter: string | number;
+  coresetRatio: string | number;
+  bankSize: string | number;
+  neighbours: string | number;
+  reweight: '' | 'true' | 'false';
+  smoothing: string | number;
+  seed: string | number;
+  device: Device;
+  store: string;
+  keepVersions: string | number;
+  allowedFolders: string;
+  maxMegabytes: string | number;
+  maxMegapixels: string | number;
+  maxSide: string | number;
+  timeout: string | number;
+}
+
+type NumberField = { [K in keyof ModelConfig]: ModelConfig[K] extends string | number ? K : never }[keyof ModelConfig];
+
+const isBlank = (value: unknown) => value === undefined || value === null || String(value).trim() === '';
+
+/** @throws GoodpartsError `fit-settings` when the field holds something that is not a number */
+function optionalNumber(config: Partial<ModelConfig>, field: NumberField): number | undefined {
+  const value = config[field];
+  if (isBlank(value)) return undefined;
+  if (Number.isFinite(Number(value))) return Number(value);
+  throw new GoodpartsError('fit-settings', `The model's ${field} must be a number, not '${value}'.`);
+}
+
+const positive = (value: unknown, otherwise: number) => (Number(value) > 0 ? Number(value) : otherwise);
+
+/** What is left blank stays out, so that the preset decides. */
+export function fitSettings(config: Partial<ModelConfig>): FitSettings {
+  const layers = (config.layers ?? '').split(',').flatMap(layer => layer.trim() || []);
+  const settings: FitSettings = {
+    preset: config.preset || undefined,
+    backbone: config.backbone || undefined,
+    layers: layers.length > 0 ? layers : undefined,
+    inputWidth: optionalNumber(config, 'inputWidth'),
+    inputHeight: optionalNumber(config, 'inputHeight'),
+    resizeShorter: optionalNumber(config, 'resizeShorter'),
+    coresetRatio: optionalNumber(config, 'coresetRatio'),
+    bankSize: optionalNumber(config, 'bankSize'),
+    neighbours: optionalNumber(config, 'neighbours'),
+    reweight: isBlank(config.reweight) ? undefined : String(config.reweight) === 'true',
+    smoothing: optionalNumber(config, 'smoothing'),
+    seed: optionalNumber(config, 'seed')
+  };
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
+}
+
+const userFolder = (RED: NodeAPI): string => path.resolve(RED.settings.userDir ?? process.cwd());
+
+/** How to reach the engine with these settings; also for settings of the editor that are not deployed. */
+export function clientOptions(RED: NodeAPI, config: Partial<ModelConfig>, log: (text: string) => void): ClientOptions {
+  const engine: EngineOptions = {
+    store: path.resolve(userFolder(RED), config.store || 'goodparts'),
+    device: config.device || 'auto',
+    limits: {
+      maxBytes: positive(config.maxMegabytes, 64) * 2 ** 20,
+      maxPixels: positive(config.maxMegapixels, 100) * 1e6,
+      maxSide: positive(config.maxSide, 20_000)
+    },
+    keepVersions: isBlank(config.keepVersions) ? 5 : Math.max(0, Number(config.keepVersions) || 0)
+  };
+  return { engine, timeout: positive(config.timeout, 60) * 1000, log };
+}
+
+function imageRules(RED: NodeAPI, config: ModelConfig, { limits }: EngineOptions): ImageRules {
+  const base = userFolder(RED);
+  const folders = (config.allowedFolders ?? '').split(/\r?\n/).flatMap(line => line.trim() || []);
+  return {
+    limits: limits as ImageRules['limits'],
+    folders: folders.length > 0 ? folders.map(folder => path.resolve(base, folder)) : [base]
+  };
+}
+
+/** Another version of a detector is current now. */
+export interface Fitted {
+  name: string;
+  version: string;
+}
+
+/**
+ * What an anomaly-model node is to the nodes that use it: settings, image rules and the way to the engine.
+ * Emits `fitted` (Fitted) when another version became current: a fit made it, or somebody chose it.
+ */
+export class Model extends EventEmitter {
+  readonly detector: string;
+  readonly rules: ImageRules;
+  readonly client: EngineClient;
+  private readonly options: ClientOptions;
+  private readonly store: DetectorStore;
+  private report?: Promise<DeviceReport>;
+  private readonly calibrations = new Map<string, Promise<Calibration>>();
+
+  constructor(
+    RED: NodeAPI,
+    private readonly config: ModelConfig,
+    log: (text: string) => void
+  ) {
+    super();
+    this.setMaxListeners(0);
+    this.detector = config.detector ?? '';
+    this.options = clientOptions(RED, config, log);
+    this.rules = imageRules(RED, config, this.options.engine);
+    this.client = new EngineClient(this.options);
+    this.store = new DetectorStore(this.options.engine.store);
+  }
+
+  /** What runs the graphs; where it is not what was asked for, the reason goes into the log once. */
+  device(): Promise<DeviceReport> {
+    this.report ??= this.client.device().then(
+      device => {
+        if (device.note) this.options.log(device.note);
+        return device;
+      },
+      error => {
+        this.report = undefined;
+        throw error;
+      }
+    );
+    return this.report;
+  }
+
+  /** Opens a fit session in a process of its own. */
+  async startFit(name: string, hooks: FitHooks): Promise<FitClient> {
+    return FitClient.start(this.options, name, fitSettings(this.config), hooks);
+  }
+
+  /**
+   * The scores of the good images of one version, read once.
+   * @throws GoodpartsError `detector-unknown`, `detector-damaged`
+   */
+  calibration(name: string, version: string): Promise<Calibration> {
+    const key = `${name}@${version}`;
+    const known = this.calibrations.get(key) ?? this.store.info(name, version).then(info => info.calibration);
+    this.calibrations.set(key, known);
+    known.catch(() => this.calibrations.delete(key));
+    return known;
+  }
+
+  /** All versions in the store. They are read here and not in the engine process, which need not run for that. */
+  list(): Promise<DetectorInfo[]> {
+    return this.store.list();
+  }
+
+  /** Makes a version the current one. @throws GoodpartsError `detector-unknown` */
+  async activate(name: string, version: string): Promise<void> {
+    await this.store.activate(name, version);
+    this.emit('fitted', { name, version });
+  }
+
+  close(): Promise<void> {
+    return this.client.close();
+  }
+}

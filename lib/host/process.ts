@@ -9,8 +9,8 @@ export type EngineState = 'starting' | 'ready' | 'stopped';
 export interface ProcessOptions {
   /** what the process is for, in log lines */
   title: string;
-  /** nice value of the process; default: as the parent */
-  priority?: number;
+  /** how much nicer than Node-RED the process is */
+  priority: number;
   /** start again after a crash; default true */
   restart?: boolean;
   onProgress?: (progress: FitProgress) => void;

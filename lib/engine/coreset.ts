@@ -16,14 +16,18 @@ export interface CoresetOptions {
 
 /** Rows that one graph run takes at a time. */
 const ROWS = 16384;
-/** Candidates among which the greedy choice goes on before all points are measured again. */
-const CANDIDATES = 2048;
+/** Distance of a chosen point: below every other, as it must never be chosen again, not even among copies of itself. */
+const CHOSEN = -1;
+/** Points for which all pairs are measured at once. */
+const DENSE = 1536;
+/** Share of the points, the farthest ones, among which the choice goes on before all are measured again. */
+const SHARE = 1 / 16;
 
 /**
  * Greedy k-center: starting from one patch, the patch farthest from all chosen ones is chosen next, in a random projection.
- * The choice is that of the plain one-by-one algorithm, made in blocks: as long as the farthest of the CANDIDATES far-off patches is
- * farther than every other patch was at the start of the block, it is the farthest of all. So distances to all patches are
- * computed by a MatMul for many chosen ones at once, and no N x N matrix is ever held.
+ * The choice is that of the plain one-by-one algorithm, made in blocks: as long as the farthest among some far-off candidates is
+ * farther than every other patch was at the start of the block, it is the farthest of all. Candidates of candidates are chosen from
+ * in the same way. So distances to all patches are computed by a MatMul for many chosen ones at once, and no N x N matrix is held.
  * @param parts patch embeddings, one [P, D] array an image
  * @returns indices of the chosen patches in the concatenation of all parts, in the order of choice
  * Source: Sener and Savarese (2018), alg. 1; Roth et al. (2022), alg. 1.
@@ -76,33 +80,53 @@ async function greedy(
   } else {
     distance = new Float32Array(points.count).fill(Infinity);
     chosen[done++] = pick();
-    distance = await points.nearer(distance, chosen.subarray(0, 1));
+    await points.approach(distance, chosen.subarray(0, 1));
   }
-  while (done < count) {
-    if (options.signal?.aborted) throw new GoodpartsError('fit-aborted', 'The fit was stopped.');
-    const block = await chooseAmong(points, distance, count - done);
-    chosen.set(block, done);
-    done += block.length;
-    distance = await points.nearer(distance, block);
-    options.onProgress?.(done);
-  }
+  const rest = await choose(points, distance, count - done, -Infinity, options, done);
+  chosen.set(rest, done);
   return chosen;
 }
 
-/** The next greedy choices, at least one: exact while the farthest candidate is at least as far as any non-candidate. */
-async function chooseAmong(points: Points, distance: Float32Array, most: number): Promise<Int32Array> {
-  const candidates = farthest(distance, CANDIDATES);
-  const rest = candidates.length < points.count ? distance[candidates[candidates.length - 1]] : -Infinity;
-  const between = await points.between(candidates);
-  const current = Float32Array.from(candidates, i => distance[i]);
+/**
+ * The next greedy choices, until there are `most` or none is left at `floor` or farther. `distance` is brought up to date.
+ * @returns indices into `points`, in the order of choice
+ */
+async function choose(
+  points: Points,
+  distance: Float32Array,
+  most: number,
+  floor: number,
+  options?: CoresetOptions,
+  before = 0
+): Promise<Int32Array> {
+  if (points.count <= DENSE) return chooseDense(await points.between(), distance, most, floor);
   const chosen: number[] = [];
-  while (chosen.length < Math.min(most, candidates.length)) {
-    const top = argmax(current);
-    if (chosen.length && current[top] < rest) break;
-    chosen.push(candidates[top]);
-    const row = top * candidates.length;
-    for (let j = 0; j < current.length; j++) current[j] = Math.min(current[j], between[row + j]);
-    current[top] = -1; // chosen, never again
+  while (chosen.length < most) {
+    if (options?.signal?.aborted) throw new GoodpartsError('fit-aborted', 'The fit was stopped.');
+    const candidates = farthest(distance, Math.max(DENSE, Math.ceil(points.count * SHARE)));
+    if (distance[candidates[0]] < floor) break;
+    const others = distance[candidates[candidates.length - 1]];
+    const current = Float32Array.from(candidates, i => distance[i]);
+    const block = (await choose(points.subset(candidates), current, most - chosen.length, Math.max(floor, others))).map(
+      i => candidates[i]
+    );
+    await points.approach(distance, block);
+    block.forEach(i => chosen.push(i));
+    options?.onProgress?.(before + chosen.length);
+  }
+  return Int32Array.from(chosen);
+}
+
+/** `choose` with all pairs of points at hand, [T, T]. */
+function chooseDense(between: Float32Array, distance: Float32Array, most: number, floor: number): Int32Array {
+  const chosen: number[] = [];
+  while (chosen.length < Math.min(most, distance.length)) {
+    const top = argmax(distance);
+    if (distance[top] < floor) break;
+    chosen.push(top);
+    const row = top * distance.length;
+    for (let j = 0; j < distance.length; j++) distance[j] = Math.min(distance[j], between[row + j]);
+    distance[top] = CHOSEN;
   }
   return Int32Array.from(chosen);
 }
@@ -159,30 +183,33 @@ class Points {
     return new Points(await runtime.session(distanceGraph(to)), rows, norms, to);
   }
 
-  /** The smaller of `distance` and the squared distance to the nearest of `chosen`, for every point. */
-  async nearer(distance: Float32Array, chosen: Int32Array): Promise<Float32Array> {
-    const result = new Float32Array(this.count);
-    for (let from = 0; from < this.count; from += ROWS) {
-      const to = Math.min(from + ROWS, this.count);
-      result.set(await this.measure(from, to, chosen, distance), from);
-    }
-    for (const i of chosen) result[i] = 0; // exactly, whatever rounding left
-    return result;
+  /** Some of the points, measured by the same graph. */
+  subset(indices: Int32Array): Points {
+    const { rows, norms } = this.gather(indices);
+    return new Points(this.session, rows, norms, this.dimension);
   }
 
-  /** Squared distances between all pairs of `chosen`, row-major. */
-  async between(chosen: Int32Array): Promise<Float32Array> {
-    const { rows, norms } = this.gather(chosen);
-    const any = new Float32Array(chosen.length);
-    return this.run('squared', rows, norms, rows, norms, any);
+  /** Lowers the squared distance of every point to the nearest chosen one, where `chosen` ones are nearer. */
+  async approach(distance: Float32Array, chosen: Int32Array): Promise<void> {
+    for (let from = 0; from < this.count; from += ROWS) {
+      const to = Math.min(from + ROWS, this.count);
+      distance.set(await this.measure(from, to, chosen, distance), from);
+    }
+    for (const i of chosen) distance[i] = CHOSEN;
+  }
+
+  /** Squared distances between all pairs of points, row-major. */
+  between(): Promise<Float32Array> {
+    return this.run('squared', this.rows, this.norms, this.rows, this.norms, this.norms);
   }
 
   /** Square of the mean distance to some points, as patchcore-inspection starts. */
   async meanDistance(anchors: number[]): Promise<Float32Array> {
     const mean = new Float32Array(this.count);
     for (const anchor of anchors) {
-      const one = await this.nearer(new Float32Array(this.count).fill(Infinity), Int32Array.of(anchor));
-      one.forEach((d, i) => (mean[i] += Math.sqrt(d) / anchors.length));
+      const one = new Float32Array(this.count).fill(Infinity);
+      await this.approach(one, Int32Array.of(anchor));
+      one.forEach((d, i) => (mean[i] += Math.sqrt(Math.max(d, 0)) / anchors.length));
     }
     return mean.map(d => d * d);
   }

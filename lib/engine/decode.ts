@@ -32,7 +32,6 @@ function sniff(bytes: Uint8Array): { format?: string; looksLike?: string } {
     .toLowerCase();
   if (/<svg/.test(text)) return { looksLike: 'an SVG drawing' };
   if (/^<(!doctype html|html|head|body)/.test(text)) return { looksLike: 'a web page (HTML)' };
-  // eslint-disable-next-line no-control-regex -- control characters are what tells binary from text
   if (!/[\x00-\x08\x0e-\x1f]/.test(head)) return { looksLike: 'text' };
   return { looksLike: 'an unknown file' };
 }

@@ -1,0 +1,35 @@
+import path from 'node:path';
+import { EXIT, type Command } from '../command';
+import { engineOptions, STORE } from '../options';
+import { note, print, printJson, table } from '../output';
+import { withEngine } from '../run';
+
+export const list: Command = {
+  summary: 'the detectors in the store and their versions',
+  operands: '',
+  options: { ...STORE, json: { type: 'boolean', help: 'print them as one JSON array' } },
+  async run(args) {
+    const options = engineOptions(args);
+    const detectors = await withEngine(options, engine => engine.list());
+    if (args.flag('json')) printJson(detectors);
+    else if (detectors.length === 0) note(`goodparts: there is no detector in ${options.store}`);
+    else
+      print(
+        table(
+          ['detector', 'version', 'current', 'made', 'pictures', 'patches', 'backbone', 'preset', 'input'],
+          detectors.map(({ name, version, current, created, images, bankSize, settings }) => [
+            name,
+            version,
+            current ? '*' : '',
+            created,
+            images,
+            bankSize,
+            path.basename(settings.backbone),
+            settings.preset,
+            `${settings.inputWidth}x${settings.inputHeight}`
+          ])
+        )
+      );
+    return EXIT.fine;
+  }
+};

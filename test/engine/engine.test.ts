@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { Engine, GoodpartsError, ScoreResult } from '../../lib/engine';
+import { decodeNpy } from '../../lib/engine/npy';
+import { part, parts, scratch, shared, SMALL } from '../support';
+
+const scored = (entry: ScoreResult | GoodpartsError): ScoreResult => {
+  if (entry instanceof GoodpartsError) throw entry;
+  return entry;
+};
+
+const code = (expected: string) => (error: unknown) => {
+  assert.ok(error instanceof GoodpartsError, String(error));
+  assert.equal(error.code, expected);
+  return true;
+};
+
+describe('engine', () => {
+  it('learns good parts and tells a defect by score and place', async () => {
+    const engine = new Engine({ store: scratch() });
+    const stages = new Set<string>();
+    const result = await engine.fit('disc', await parts(12), SMALL, { onProgress: p => stages.add(p.stage) });
+    assert.deepEqual([...stages], ['images', 'coreset', 'calibration', 'save']);
+    assert.equal(result.version, 'v1');
+    assert.equal(result.bankSize, Math.floor(12 * 64 * 0.1));
+    assert.equal(result.calibration.scores.length, 12);
+    const [good, bad] = (
+      await engine.score('disc', [await part({ seed: 7 }), await part({ seed: 7, defect: true })])
+    ).map(scored);
+    const highest = result.calibration.scores.at(-1)!;
+    assert.ok(good.score < highest * 1.1, `${good.score} of a good part, ${highest} in training`);
+    assert.ok(bad.score > highest * 1.2, `${bad.score} of a bad part, ${highest} in training`);
+    assert.equal(good.regions.length, 0);
+    const [region] = bad.regions;
+    assert.ok(
+      region.x <= 50 && region.x + region.width >= 50 && region.y <= 34 && region.y + region.height >= 34,
+      JSON.stringify(region)
+    );
+    assert.ok(bad.damage > 0 && bad.damage < 0.5);
+    const { map } = bad;
+    assert.deepEqual([map!.width, map!.height, map!.data.length], [96, 96, 96 * 96 * 4]);
+    const values = new Float32Array(map!.data.buffer, map!.data.byteOffset, 96 * 96);
+    assert.ok(values[34 * 96 + 50] > map!.threshold && values[5 * 96 + 5] < map!.threshold);
+    await engine.close();
+  });
+
+  it('gives the same bank, bit for bit, for the same images and seed, and another for another seed', async () => {
+    const store = scratch();
+    const engine = new Engine({ store });
+    const images = await parts(6);
+    for (const seed of [3, 3, 4]) await engine.fit('same', images, { ...SMALL, seed });
+    const bank = (version: string) => fs.readFileSync(path.join(store, 'same', version, 'bank.npy'));
+    assert.ok(bank('v1').equals(bank('v2')));
+    assert.ok(!bank('v1').equals(bank('v3')));
+    const { data, shape } = decodeNpy(bank('v1'));
+    assert.deepEqual(shape, [38, 384]);
+    assert.equal(data.length, 38 * 384);
+  });
+
+  it('scores a training image without its own patches', async () => {
+    const engine = new Engine({ store: scratch() });
+    const images = [...(await parts(5)), await part({ defect: true, seed: 42 })];
+    const { calibration } = await engine.fit('outlier', images, { ...SMALL, coresetRatio: 1 });
+    const [own] = (await engine.score('outlier', [images[5]])).map(scored);
+    // with the whole bank the odd one finds itself; in the calibration it stands out
+    assert.ok(own.score < 1e-3, `${own.score}`);
+    assert.ok(calibration.scores[5] > 2 * calibration.scores[4], calibration.scores.join());
+  });
+
+  it('fits from one image and calibrates on perturbed copies', async () => {
+    const engine = new Engine({ store: scratch() });
+    const { calibration, images } = await engine.fit('one', [await part()], SMALL);
+    assert.equal(images, 1);
+    assert.equal(calibration.method, 'perturbed');
+    assert.ok(calibration.scores.length > 5 && calibration.scores[0] > 0);
+    const [bad] = (await engine.score('one', [await part({ defect: true })])).map(scored);
+    assert.ok(bad.score > calibration.scores.at(-1)!);
+  });
+
+  it('refuses a fit without images and an invalid setting, and survives a bad image', async () => {
+    const engine = new Engine({ store: scratch() });
+    await assert.rejects(engine.fit('none', [], SMALL), code('fit-no-images'));
+    await assert.rejects(engine.fit('none', [], { coresetRatio: 2 }), code('fit-settings'));
+    await assert.rejects(engine.fit('../evil', [], SMALL), code('name-invalid'));
+    await assert.rejects(engine.fit('none', [], { backbone: 'missing.onnx' }), code('backbone-missing'));
+    const session = await engine.startFit('some', SMALL);
+    await session.add(await part());
+    await assert.rejects(session.add(Buffer.from('not an image')), code('image-format'));
+    await session.add(await part({ size: 64, seed: 9 }));
+    assert.equal((await session.finish()).images, 2);
+    await assert.rejects(session.add(await part()), code('fit-aborted'));
+    await assert.rejects(engine.score('unknown', [await part()]), code('detector-unknown'));
+  });
+
+  it('stops a fit when asked and leaves no version behind', async () => {
+    const engine = new Engine({ store: scratch() });
+    const stop = new AbortController();
+    const fit = engine.fit('stopped', await parts(8), SMALL, {
+      signal: stop.signal,
+      onProgress: p => p.stage === 'calibration' && stop.abort()
+    });
+    await assert.rejects(fit, code('fit-aborted'));
+    assert.deepEqual(await engine.list(), []);
+  });
+
+  it('answers a bad image in a batch with its own error', async () => {
+    const engine = new Engine({ store: scratch() });
+    await engine.fit('disc', await parts(3), SMALL);
+    const [a, b, c] = await engine.score('disc', [await part(), Buffer.alloc(0), await part({ seed: 2 })]);
+    assert.ok(!(a instanceof GoodpartsError) && !(c instanceof GoodpartsError));
+    assert.ok(b instanceof GoodpartsError && b.code === 'image-empty');
+    // alone or in a batch: the same number
+    assert.ok(Math.abs(scored((await engine.score('disc', [await part()]))[0]).score - scored(a).score) < 1e-6);
+  });
+
+  it('takes a non-square input, both presets and a bound on the bank', async () => {
+    const engine = new Engine({ store: scratch() });
+    const images = await parts(3);
+    for (const settings of [
+      { inputWidth: 96, inputHeight: 64 },
+      { preset: 'pci' as const, inputWidth: 64, inputHeight: 64, resizeShorter: 72 }
+    ]) {
+      const fitted = await engine.fit('shape', images, { ...settings, bankSize: 10 });
+      assert.equal(fitted.bankSize, 10);
+      const [{ map, image }] = (await engine.score('shape', [await part({ size: 120 })])).map(scored);
+      assert.deepEqual([map!.width, map!.height, image.width], [120, 120, 120]);
+    }
+  });
+
+  it('finds the layers of a whole classifier by its structure', async function () {
+    const backbone = shared(this, 'weights', 'squeezenet11_full.onnx');
+    const engine = new Engine({ store: scratch() });
+    const fitted = await engine.fit('squeeze', await parts(4), { ...SMALL, backbone });
+    const [info] = await engine.list();
+    assert.equal(info.dimensions, 256 + 512);
+    const [bad] = (await engine.score('squeeze', [await part({ defect: true })])).map(scored);
+    assert.ok(bad.score > fitted.calibration.scores.at(-1)!);
+  });
+});

@@ -172,8 +172,8 @@ export class EngineProcess extends EventEmitter {
     this.emit('state', 'stopped');
     if (this.ended) return;
     const error = this.crash(child, why);
-    this.options.log?.(error.message);
     if (this.options.restart === false) return this.end(error);
+    this.options.log?.(`${error.message} It is started again.`);
     this.recover(error);
     if (!child.ready && this.deaths >= CRASHES_TO_GIVE_UP) this.rejectAll(error);
     this.start();

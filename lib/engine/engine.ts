@@ -206,7 +206,8 @@ export class Engine {
   private async detector(name: string, version?: string): Promise<Lease<Detector>> {
     const wanted = version ?? (await this.store.current(name));
     const runtime = await this.runtime();
-    return this.detectors.acquire(`${name}@${wanted}`, () =>
+    const stamp = await this.store.stamp(name, wanted);
+    return this.detectors.acquire(`${name}@${wanted}@${stamp}`, () =>
       Detector.load(runtime, this.store, name, wanted, s => this.extractor(s))
     );
   }

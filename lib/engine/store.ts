@@ -72,6 +72,12 @@ export class DetectorStore {
     );
   }
 
+  /** Changes when a version is replaced by another of the same number: a detector deleted and fitted anew starts at v1 again. */
+  async stamp(name: string, version: string): Promise<string> {
+    const stat = await fs.stat(this.place(name, checkVersion(version), INFO)).catch(() => undefined);
+    return stat ? `${stat.ino}-${stat.mtimeMs}` : '';
+  }
+
   /** `detector.json` of a version (the current one by default), without reading its arrays. */
   async info(name: string, version?: string): Promise<DetectorInfo & StoredInfo> {
     const inUse = await this.current(name).catch(error => (version ? '' : Promise.reject(error as Error)));

@@ -1,4 +1,3 @@
-import os from 'node:os';
 import { GoodpartsError } from '../engine/errors';
 import type {
   AnomalyMap,
@@ -15,6 +14,7 @@ import type {
 } from '../engine';
 import { acquire, type Lease, type Log } from './pool';
 import { EngineProcess, type EngineState } from './process';
+import { PRIORITY } from './supervisor';
 import { fromWire, type Method, type Methods, type WireScore } from './protocol';
 
 export interface ClientOptions {
@@ -124,9 +124,8 @@ export class FitClient {
     settings: FitSettings,
     hooks: FitHooks = {}
   ): Promise<FitClient> {
-    const priority = os.constants.priority.PRIORITY_BELOW_NORMAL;
     const title = `fitting ${name}`;
-    const process = new EngineProcess({ title, priority, restart: false, onProgress: hooks.onProgress });
+    const process = new EngineProcess({ title, priority: PRIORITY.fit, restart: false, ...hooks });
     const client = new FitClient(process, name, options);
     try {
       await client.call('fit.start', [name, settings]);

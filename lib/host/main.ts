@@ -68,11 +68,11 @@ async function serve({ id, engine, method, args }: Call): Promise<void> {
   }
 }
 
-function lowerPriority(wanted: number): void {
+function lowerPriority(by: number): void {
   try {
-    os.setPriority(wanted);
+    os.setPriority(Math.min(19, os.getPriority() + by));
   } catch {
-    // not allowed here: the fit then competes with scoring, which is slower but right
+    // not allowed here: the engine then competes with Node-RED, which is slower but right
   }
 }
 
@@ -81,7 +81,7 @@ if (!process.send) {
   process.exit(2);
 }
 // before any native thread starts: threads take over the priority of the one that made them
-if (process.argv[2]) lowerPriority(Number(process.argv[2]));
+lowerPriority(Number(process.argv[2]));
 process.on('disconnect', () => process.exit());
 // Ctrl+C reaches the whole process group; the parent decides when this process ends
 process.on('SIGINT', () => {});

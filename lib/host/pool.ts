@@ -1,5 +1,6 @@
 import type { Device } from '../engine';
 import { EngineProcess } from './process';
+import { PRIORITY } from './supervisor';
 
 export type Log = (text: string) => void;
 
@@ -20,7 +21,8 @@ export interface Lease {
 
 function open(device: Device): Entry {
   const users: (Lease & { log: Log })[] = [];
-  return { users, process: new EngineProcess({ title: `scoring, ${device}`, log: text => users[0]?.log(text) }) };
+  const title = `scoring, ${device}`;
+  return { users, process: new EngineProcess({ title, priority: PRIORITY.score, log: text => users[0]?.log(text) }) };
 }
 
 /** Takes a share in the one score process of this device, which starts at its first call. */

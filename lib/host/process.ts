@@ -9,8 +9,8 @@ export type EngineState = 'starting' | 'ready' | 'stopped';
 export interface ProcessOptions {
   /** what the process is for, in log lines */
   title: string;
-  /** nice value of the process; default: as the parent */
-  priority?: number;
+  /** how much nicer than Node-RED the process is */
+  priority: number;
   /** start again after a crash; default true */
   restart?: boolean;
   onProgress?: (progress: FitProgress) => void;
@@ -172,8 +172,8 @@ export class EngineProcess extends EventEmitter {
     this.emit('state', 'stopped');
     if (this.ended) return;
     const error = this.crash(child, why);
-    this.options.log?.(error.message);
     if (this.options.restart === false) return this.end(error);
+    this.options.log?.(`${error.message} It is started again.`);
     this.recover(error);
     if (!child.ready && this.deaths >= CRASHES_TO_GIVE_UP) this.rejectAll(error);
     this.start();

@@ -7,6 +7,12 @@ const STOP_GRACE_MS = 2000;
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 30_000;
 
+/**
+ * Nice values, added to Node-RED's own: its event loop before scoring, scoring before fitting. ONNX Runtime takes every core it finds, so
+ * without them a busy engine would hold up all flows.
+ */
+export const PRIORITY = { score: 5, fit: 10 } as const;
+
 /** Milliseconds before the next start after `deaths` deaths in a row: the first restart is at once, then ever later. */
 export function backOff(deaths: number): number {
   return deaths <= 1 ? 0 : Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (deaths - 2));
@@ -20,8 +26,8 @@ export class Child {
   private exited = false;
   private readonly gone: Promise<void>;
 
-  constructor(priority: number | undefined, onAnswer: (answer: Answer) => void, onExit: (why: string) => void) {
-    this.process = fork(path.join(__dirname, 'main.js'), priority === undefined ? [] : [String(priority)], {
+  constructor(priority: number, onAnswer: (answer: Answer) => void, onExit: (why: string) => void) {
+    this.process = fork(path.join(__dirname, 'main.js'), [String(priority)], {
       serialization: 'advanced',
       execArgv: [],
       // what native code prints is kept for the report of a crash instead of filling Node-RED's console

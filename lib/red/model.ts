@@ -157,8 +157,8 @@ export class Model extends EventEmitter {
    * The scores of the good images of one version, read once.
    * @throws GoodpartsError `detector-unknown`, `detector-damaged`
    */
-  calibration(name: string, version: string): Promise<Calibration> {
-    const key = `${name}@${version}`;
+  async calibration(name: string, version: string): Promise<Calibration> {
+    const key = `${name}@${version}@${await this.store.stamp(name, version)}`;
     const known = this.calibrations.get(key) ?? this.store.info(name, version).then(info => info.calibration);
     this.calibrations.set(key, known);
     known.catch(() => this.calibrations.delete(key));

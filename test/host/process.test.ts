@@ -57,6 +57,7 @@ describe('The engine process', () => {
 
   it('answers every score when it is killed under load', async () => {
     const image = await part(3);
+    await client.score('screw', [image]);
     const before = client.pid!;
     const answers = Array.from({ length: 20 }, () => client.score('screw', [image]));
     await answers[2];
@@ -71,6 +72,18 @@ describe('The engine process', () => {
     const answers = Array.from({ length: 5 }, async (_, i) => client.score('screw', [await part(i + 1)]));
     process.kill(client.pid!, 'SIGSEGV');
     for (const [entry] of await Promise.all(answers)) score(entry);
+  });
+
+  it('does not mistake a detector that was deleted and fitted anew for the old one', async () => {
+    const image = await part(60);
+    await fitted(store, 'anew', 1);
+    const [old] = (await client.score('anew', [image])).map(score);
+    await client.delete('anew');
+    await assert.rejects(client.score('anew', [image]), { code: 'detector-unknown' });
+    await fitted(store, 'anew', 4);
+    const [anew] = (await client.score('anew', [image])).map(score);
+    assert.deepEqual(anew.detector, old.detector);
+    assert.notEqual(anew.score, old.score);
   });
 
   it('gives up on a call that kills the process twice, and works on', async () => {

@@ -4,6 +4,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { NodeMessage } from 'node-red';
 import type { FitResult, ScoreResult } from '../../lib/engine';
+import { PRIORITY } from '../../lib/host/supervisor';
 import { DetectorStore } from '../../lib/engine/store';
 import {
   alive,
@@ -25,7 +26,7 @@ import {
 function fitProcesses(): number[] {
   const lines = execFileSync('ps', ['-A', '-o', 'pid=,ppid=,args='], { encoding: 'utf8' }).split('\n');
   const mine = lines.filter(
-    line => /host\/main\.js \d+$/.test(line) && line.trim().split(/\s+/)[1] === `${process.pid}`
+    line => line.endsWith(`main.js ${PRIORITY.fit}`) && line.trim().split(/\s+/)[1] === `${process.pid}`
   );
   return mine.map(line => Number(line.trim().split(/\s+/)[0]));
 }

@@ -262,6 +262,33 @@ describe('anomaly-score', () => {
     });
   });
 
+  it('honours nodeMessageBufferMaxLength', async () => {
+    helper.settings({ userDir: store, nodeMessageBufferMaxLength: 3 });
+    const { send, out, caught } = await deploy();
+    helper.settings({ userDir: store });
+    const payload = await part(45);
+    for (let i = 0; i < 6; i++) send({ payload, index: i });
+    await out.wait(5);
+    const errors = caught.messages as Caught[];
+    assert.deepEqual(
+      errors.map(msg => [msg.index, msg.error.code]),
+      [[5, 'queue-full']]
+    );
+  });
+
+  it('says so when WebAssembly has to do the work', async () => {
+    process.env.GOODPARTS_RUNTIME = 'wasm';
+    try {
+      const { send, out, statuses } = await deploy();
+      await until(() => texts(statuses).includes('status.wasm'), 'status');
+      send({ payload: await part(47, true) });
+      const [msg] = (await out.wait(1)) as Scored[];
+      assert.ok(msg.payload.score > 0);
+    } finally {
+      delete process.env.GOODPARTS_RUNTIME;
+    }
+  });
+
   it('shares one engine among many nodes, also in a subflow, and leaves none behind', async () => {
     const one = bench('anomaly-score', {}, smallModel(store));
     const two = bench('anomaly-score', {}, smallModel(store));
@@ -318,7 +345,6 @@ describe('anomaly-score', () => {
     const node = helper.getNode(model) as ModelNode;
     const calibration = await node.calibration('screw', 'v1');
     assert.equal(calibration.scores.length, 3);
-    assert.equal(node.calibration('screw', 'v1') instanceof Promise, true);
     await assert.rejects(node.calibration('screw', 'v9'), { code: 'detector-unknown' });
   });
 

@@ -122,19 +122,17 @@ function chippedEdge(random: Random, severity: number): Flaw {
 
 /** A label that was printed wrong: another code, displaced, printed twice, faded or smeared. */
 function misprint(random: Random, severity: number): Flaw {
-  const kind = random.pick(['code', 'displaced', 'double', 'faded', 'smeared'] as const);
-  if (kind === 'code') return { print: { code: random.pick(['GP-284', 'GP-2 4', 'GP-504', 'G -204']) } };
-  if (kind === 'displaced')
-    return { print: { dx: random.pick([-1, 1]) * (4 + 6 * severity), dy: random.between(-3, 3) } };
-  if (kind === 'double') return { print: { ghost: 0.45 + 0.4 * severity } };
-  if (kind === 'faded') return { print: { ink: 0.5 - 0.35 * severity } };
-  const x = random.between(-16, 16);
-  const width = 5 + 9 * severity;
-  return {
-    print: {
-      over: `<rect x="${n(x - width)}" y="${n(HOLE_CIRCLE - 22)}" width="${n(2 * width)}" height="40" fill="#2a2a26" fill-opacity="${n(0.45 + 0.3 * severity)}" filter="url(#faint)"/>`
-    }
-  };
+  const x = random.between(-14, 14);
+  const width = 7 + 9 * severity;
+  const smear = `<rect x="${n(x - width)}" y="${n(HOLE_CIRCLE - 22)}" width="${n(2 * width)}" height="40" fill="#2a2a26" fill-opacity="${n(0.5 + 0.35 * severity)}" filter="url(#faint)"/>`;
+  const print = random.pick<NonNullable<Flaw['print']>>([
+    { code: random.pick(['GP-284', 'GP-2 4', 'GP-504', 'G -204']) },
+    { dx: random.pick([-1, 1]) * (6 + 12 * severity), dy: random.between(-3, 3) },
+    { ghost: 0.45 + 0.4 * severity },
+    { ink: 0.35 * (1 - severity) },
+    { over: smear }
+  ]);
+  return { print };
 }
 
 /** The six kinds of defect; each takes a severity from 0 (subtle) to 1 (plain to see). */

@@ -51,7 +51,7 @@ function plan(train: number, test: number): Picture[] {
         mask: `ground_truth/${defect}/${stem(i)}_mask`,
         defect,
         // from subtle to plain, evenly
-        severity: each === 1 ? 0.5 : i / (each - 1)
+        severity: each === 1 ? 0.5 : 0.25 + (0.75 * i) / (each - 1)
       }))
     )
   ];

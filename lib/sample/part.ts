@@ -13,7 +13,7 @@ const GROOVE = 80;
 const BORE = 47;
 export const HOLE_CIRCLE = 128;
 export const HOLE = 13;
-const LABEL = { from: 106, to: 148, half: 17 };
+const LABEL = { from: 103, to: 149, half: 18 };
 
 /** What differs from one good part, and one shot of it, to the next. Lengths in frame units, angles in degrees. */
 export interface Part {
@@ -42,7 +42,7 @@ export function goodPart(random: Random): Part {
       radius: HOLE + random.normal(0.2),
       circle: HOLE_CIRCLE + random.normal(0.3)
     })),
-    marks: Array.from({ length: 96 }, () => random.normal(0.055)),
+    marks: Array.from({ length: 96 }, () => random.normal(0.045)),
     label: { angle: random.normal(0.6), shift: random.normal(0.6) },
     mat: { seed: Math.floor(random.between(1, 9999)), tone: random.normal(3) },
     focus: random.between(0.55, 0.8)
@@ -147,16 +147,16 @@ function label(part: Part, changes: Partial<Print> = {}): string {
   const path = `M${a}A${to} ${to} 0 0 0 ${b}L${c}A${from} ${from} 0 0 1 ${d}Z`;
   let bars = '';
   const widths = [2, 1, 1, 3, 1, 2, 1, 1, 2, 3, 1, 1, 2, 1, 3, 1, 1, 2, 1, 2, 2, 1];
-  let angle = 180 + 13.2;
+  let angle = 180 + 14.4;
   widths.forEach((width, i) => {
-    const next = angle - width * 0.79;
+    const next = angle - width * 0.86;
     if (i % 2 === 0) {
-      const [p, q, r, s] = [polar(145, angle), polar(145, next), polar(131, next), polar(131, angle)];
+      const [p, q, r, s] = [polar(146, angle), polar(146, next), polar(130, next), polar(130, angle)];
       bars += `M${[p, q, r, s].map(([x, y]) => `${n(x)} ${n(y)}`).join('L')}Z`;
     }
     angle = next;
   });
-  const ink = `<path d="${bars}" fill="#16171a"/><g fill="none" stroke="#16171a" stroke-width=".8" stroke-linejoin="round">${arcText(print.code, 118.5, 11.5, true)}</g>`;
+  const ink = `<path d="${bars}" fill="#16171a"/><g fill="none" stroke="#16171a" stroke-width=".75" stroke-linejoin="round">${arcText(print.code, 116.5, 14, true)}</g>`;
   const ghost = print.ghost > 0 ? `<g opacity="${n(print.ghost)}" transform="translate(2.600 1.800)">${ink}</g>` : '';
   return `<g transform="rotate(${n(part.label.angle)}) translate(0 ${n(part.label.shift)})">
   <path d="${path}" transform="translate(.8 1.1)" fill="#000" fill-opacity=".35"/><path d="${path}" fill="url(#coat)"/>
@@ -196,7 +196,7 @@ export function drawPart(part: Part, size: number, flaw: Flaw = {}): string {
 <filter id="soft" x="-20%" y="-20%" width="140%" height="140%"><feGaussianBlur stdDeviation="5"/></filter>
 <filter id="faint" x="-60%" y="-60%" width="220%" height="220%"><feGaussianBlur stdDeviation="1.600"/></filter>
 <filter id="mat" x="0" y="0" width="100%" height="100%"><feTurbulence type="fractalNoise" baseFrequency=".35" numOctaves="3" seed="${part.mat.seed}"/>
-<feColorMatrix values=".22 0 0 0 ${n(0.115 + part.mat.tone / 255)} .22 0 0 0 ${n(0.14 + part.mat.tone / 255)} .22 0 0 0 ${n(0.165 + part.mat.tone / 255)} 0 0 0 0 1"/></filter>
+<feColorMatrix values=".13 0 0 0 ${n(0.155 + part.mat.tone / 255)} .13 0 0 0 ${n(0.18 + part.mat.tone / 255)} .13 0 0 0 ${n(0.205 + part.mat.tone / 255)} 0 0 0 0 1"/></filter>
 <mask id="outline"><rect x="-200" y="-200" width="400" height="400" fill="#000"/><circle r="${OUTER}" fill="#fff"/>${chip}</mask>
 <mask id="metal"><circle r="${OUTER}" fill="#fff"/><circle r="${BORE + 4}" fill="#000"/>${openings.join('')}</mask>
 </defs>

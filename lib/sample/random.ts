@@ -1,21 +1,16 @@
-/** A seeded stream of random numbers: the same seed and salt give the same sequence on every machine. */
+import { randomStream } from '../engine/random';
+
+/** Random numbers by name: the same seed and salt give the same sequence on every machine. */
 export class Random {
-  private state: number;
+  /** uniform in [0, 1) */
+  readonly next: () => number;
 
   /** @param salt names the stream, so that streams of one seed do not influence one another */
   constructor(seed: number, salt: string) {
     let hash = 2166136261 ^ seed;
     for (const char of salt) hash = Math.imul(hash ^ char.charCodeAt(0), 16777619);
     hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-    this.state = (hash ^ (hash >>> 13)) >>> 0;
-  }
-
-  /** Uniform in [0, 1): mulberry32, a 32-bit mixing counter. */
-  next(): number {
-    this.state = (this.state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+    this.next = randomStream(hash ^ (hash >>> 13));
   }
 
   between(low: number, high: number): number {

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { Engine, GoodpartsError, ScoreResult } from '../../lib/engine';
+import { loadBackbone } from '../../lib/engine/backbone';
+import { Runtime } from '../../lib/engine/runtime';
+import { part, parts, scratch, shared, SMALL } from '../support';
+
+const run = promisify(execFile);
+
+describe('runtime', () => {
+  it('says what was wanted, what is used, and why they differ', async () => {
+    assert.deepEqual((await Runtime.create('cpu')).device, { wanted: 'cpu', used: 'cpu', note: undefined });
+    const { device } = await Runtime.create('coreml'); // on a Mac it is there
+    if (process.platform === 'darwin') return;
+    assert.equal(device.used, 'cpu');
+    assert.match(device.note!, /coreml: .*the CPU is used instead/);
+  });
+
+  it('lives without the native runtime: WebAssembly gives the same scores, and the report says how to mend it', async () => {
+    const store = scratch();
+    const engine = new Engine({ store });
+    await engine.fit('disc', await parts(3), SMALL);
+    const [native] = (await engine.score('disc', [await part({ defect: true })])) as ScoreResult[];
+    const picture = path.join(scratch(), 'part.png');
+    fs.writeFileSync(picture, await part({ defect: true }));
+    const script = `
+      const { Engine } = require(${JSON.stringify(path.resolve(__dirname, '../../lib/engine'))});
+      const engine = new Engine({ store: ${JSON.stringify(store)} });
+      (async () => {
+        const [{ score }] = await engine.score('disc', [require('fs').readFileSync(${JSON.stringify(picture)})]);
+        console.log(JSON.stringify({ score, ...(await engine.doctor()) }));
+        process.exit(0);
+      })();`;
+    const { stdout } = await run(process.execPath, ['-e', script], {
+      env: { ...process.env, GOODPARTS_RUNTIME: 'wasm' }
+    });
+    const { score, device, checks } = JSON.parse(stdout);
+    assert.ok(Math.abs(score - native.score) / native.score < 1e-3, `${score} instead of ${native.score}`);
+    assert.equal(device.used, 'wasm');
+    assert.match(device.note, /npm install onnxruntime-node/);
+    const ok = Object.fromEntries(checks.map((c: { what: string; ok: boolean }) => [c.what, c.ok]));
+    assert.equal(ok['Self-test'], true);
+    assert.equal(ok['Computing'], false);
+  }).timeout(120000);
+});
+
+describe('backbone', () => {
+  const refused = (code: string, text: RegExp) => (error: unknown) => {
+    assert.ok(error instanceof GoodpartsError, String(error));
+    assert.equal(error.code, code);
+    assert.match(error.message, text);
+    return true;
+  };
+
+  it('finds layers by structure, takes them by name, and drops what lies behind', async function () {
+    const file = shared(this, 'weights', 'squeezenet11_full.onnx');
+    const runtime = await Runtime.create('cpu');
+    const found = await loadBackbone(runtime, file, []);
+    assert.deepEqual(
+      [found.layers, found.channels],
+      [
+        ['fire5', 'fire9'],
+        [256, 512]
+      ]
+    );
+    const named = await loadBackbone(runtime, file, ['fire3', 'fire5']);
+    assert.deepEqual(named.channels, [128, 256]);
+    assert.deepEqual([...named.session.outputs], ['fire3', 'fire5']);
+    await assert.rejects(
+      loadBackbone(runtime, file, ['nowhere']),
+      refused('backbone-taps', /no tensor called nowhere/)
+    );
+  });
+
+  it('refuses what is no network', async () => {
+    const runtime = await Runtime.create('cpu');
+    const text = path.join(scratch(), 'model.onnx');
+    fs.writeFileSync(text, 'version https://git-lfs.github.com/spec/v1');
+    await assert.rejects(loadBackbone(runtime, text, []), refused('backbone-unreadable', /not an ONNX model/));
+    await assert.rejects(loadBackbone(runtime, text + '.missing', []), refused('backbone-missing', /ENOENT/));
+  });
+});

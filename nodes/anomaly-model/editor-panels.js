@@ -1,4 +1,4 @@
-/* global RED, $ */
+/* global $ */
 /* eslint-disable @typescript-eslint/no-unused-vars -- the build puts this file into anomaly-model's editor page */
 const problemOf = ({ responseJSON, statusText }) => responseJSON?.message ?? statusText;
 

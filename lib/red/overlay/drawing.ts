@@ -1,6 +1,5 @@
-import type { Region } from '../../engine';
 import type { Grid } from './grid';
-import type { Size } from './size';
+import type { Box, Size } from './size';
 
 /** Stroke width that suits a picture of this size. */
 const strokeOf = ({ width, height }: Size) => Math.max(1, Math.min(width, height) / 400);
@@ -24,19 +23,17 @@ export async function contourSvg(grid: Grid, threshold: number, size: Size): Pro
   return path && haloed(`<path d="${path}"/>`, '#fff', strokeOf(size));
 }
 
-/** SVG of the boxes of `regions`, whose coordinates belong to a picture of the size `original`. */
-export function boxesSvg(regions: readonly Region[], original: Size, size: Size): string {
+/** SVG of `boxes`, given in pixels of the drawing. */
+export function boxesSvg(boxes: readonly Box[], size: Size): string {
   const stroke = strokeOf(size) * 1.4;
-  const scaleX = size.width / original.width;
-  const scaleY = size.height / original.height;
-  const box = (region: Region) => {
+  const rect = (box: Box) => {
     // around the region, not on its edge, where the contour runs; and inside the picture
-    const left = Math.max(stroke, region.x * scaleX - stroke * 2);
-    const top = Math.max(stroke, region.y * scaleY - stroke * 2);
-    const right = Math.min(size.width - stroke, (region.x + region.width) * scaleX + stroke * 2);
-    const bottom = Math.min(size.height - stroke, (region.y + region.height) * scaleY + stroke * 2);
+    const left = Math.max(stroke, box.x - stroke * 2);
+    const top = Math.max(stroke, box.y - stroke * 2);
+    const right = Math.min(size.width - stroke, box.x + box.width + stroke * 2);
+    const bottom = Math.min(size.height - stroke, box.y + box.height + stroke * 2);
     const [x, y, width, height] = [left, top, right - left, bottom - top].map(value => Math.max(0, value).toFixed(1));
     return `<rect x="${x}" y="${y}" width="${width}" height="${height}" rx="${stroke.toFixed(1)}"/>`;
   };
-  return regions.length > 0 ? haloed(regions.map(box).join(''), '#ffe14d', stroke) : '';
+  return boxes.length > 0 ? haloed(boxes.map(rect).join(''), '#ffe14d', stroke) : '';
 }

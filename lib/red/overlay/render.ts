@@ -6,7 +6,7 @@ import { boxesSvg, contourSvg } from './drawing';
 import { shrink, type Grid } from './grid';
 import { colourScale, opacityAt, type ColourScale, type ScaleOptions } from './scale';
 import { scaleBarSvg } from './scale-bar';
-import { fitInto, type Size } from './size';
+import { fitInto, scaleBox, type Size } from './size';
 
 /** Longest side of what JavaScript touches pixel by pixel (a few ms); libvips does the rest on its own threads. */
 const OVERLAY_SIDE = 512;
@@ -73,10 +73,11 @@ async function lines(
   [own, size]: [Size, Size]
 ): Promise<sharp.OverlayOptions[]> {
   const { threshold } = scale;
+  const boxes = regions.map(region => scaleBox(region, original ?? own, size));
   const shapes = [
     options.contour && threshold !== undefined ? await contourSvg(shrink(map, CONTOUR_SIDE), threshold, size) : '',
-    options.boxes ? boxesSvg(regions, original ?? own, size) : '',
-    options.scaleBar ? scaleBarSvg(scale, colours, size) : ''
+    options.boxes ? boxesSvg(boxes, size) : '',
+    options.scaleBar ? scaleBarSvg(scale, colours, size, boxes) : ''
   ].join('');
   if (!shapes) return [];
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${size.width}" height="${size.height}">${shapes}</svg>`;

@@ -67,6 +67,9 @@ export async function startNodeRed({
     child.once('error', reject);
     child.once('exit', code => resolve(code ?? 1));
   });
+  const orphaned = () => child.kill();
+  process.once('exit', orphaned);
+  void ended.catch(() => {}).finally(() => process.off('exit', orphaned));
   const log = [];
   let started = false;
   const take = line => {

@@ -94,23 +94,19 @@ function flowFile(fresh) {
   return flows;
 }
 
-/** Says on the terminal when the detector is there, or what went wrong. */
-async function follow(url, over) {
+/** Says on the terminal how the fit goes, until the detector is there. */
+async function follow(url) {
   let last = '';
-  while (!over()) {
-    const state = await fetch(`${url}/goodparts/state`).then(
-      r => r.json(),
-      () => ({})
-    );
-    const { detector, error, fit } = state;
-    const now = error
-      ? `Error: ${error}`
-      : !fit && detector
-        ? `Fitted "${detector.name}" from ${detector.images} good parts in ${detector.seconds.toFixed(1)} s; inspecting.`
-        : fit && !last
-          ? `Learning ${fit.total} good parts ...`
-          : last;
-    if (now && now !== last) say(now);
+  for (;;) {
+    const { detector, error, fit } = await fetch(`${url}/goodparts/state`)
+      .then(response => response.json())
+      .catch(() => ({}));
+    if (detector && !fit) {
+      const { name, images, seconds } = detector;
+      return say(`Fitted "${name}" from ${images} good parts in ${seconds.toFixed(1)} s; inspecting the test parts.`);
+    }
+    const now = error ? `Error: ${error}` : fit ? `Learning ${fit.total} good parts ...` : last;
+    if (now !== last) say(now);
     last = now;
     await new Promise(resolve => setTimeout(resolve, 1000));
   }
@@ -130,27 +126,29 @@ async function main() {
     log.write(line + '\n');
     if (verbose || /\[(warn|error)\]/.test(line)) say(line);
   };
+  let server;
+  let ending = false;
+  const stop = async () => {
+    if (ending) return;
+    ending = true;
+    say('\nStopping ...');
+    await server?.stop();
+    process.exit(0);
+  };
+  process.on('SIGINT', stop).on('SIGTERM', stop);
   say('Starting Node-RED ...');
   const red = require.resolve('node-red/red.js');
   const env = { GOODPARTS_DATA: folder };
-  const server = await startNodeRed({ red, userDir, flows, port, env, onLine });
+  server = await startNodeRed({ red, userDir, flows, port, env, onLine });
   say(
     `\n  Demo page  ${server.url}/goodparts\n  Editor     ${server.url}/\n  Pictures   ${folder}\n\nCtrl-C ends it.\n`
   );
-  let over = false;
-  const stop = async () => {
-    if (over) return;
-    over = true;
-    say('\nStopping ...');
-    process.exit(await server.stop());
-  };
-  process.on('SIGINT', stop).on('SIGTERM', stop);
   void server.ended.then(code => {
-    if (over) return;
+    if (ending) return;
     console.error(`Node-RED ended by itself (${code}); its log is ${path.join(userDir, 'node-red.log')}`);
     process.exit(1);
   });
-  await follow(server.url, () => over);
+  await follow(server.url);
 }
 
 main().catch(error => {

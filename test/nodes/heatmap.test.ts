@@ -267,6 +267,15 @@ describe('heatmap', () => {
     assert.ok(errors.some(({ message }) => /msg.image holds nothing/.test(message)));
   });
 
+  it('does not refuse a picture that the limits of the model let through', async () => {
+    const { send, out, caught } = await deploy(plain);
+    const long = { image: await picture(20_100, 4).png().toBuffer(), anomalyMap: mapOf({ width: 1000, height: 1 }) };
+    send({ ...long, payload: { ...payload, image: { width: 20_100, height: 4 } } });
+    assert.equal((await open((await out.wait(1))[0].heatmap)).width, 20_100);
+    send({ ...long, payload: {} });
+    assert.equal(((await caught.wait(1)) as Caught[])[0].error.code, 'image-too-large');
+  });
+
   it('draws what anomaly-score and threshold deliver', async () => {
     await fitted(userDir, 'screw');
     const score = bench('anomaly-score', {}, smallModel(userDir));

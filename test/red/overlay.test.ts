@@ -30,7 +30,11 @@ const options: OverlayOptions = {
 describe('overlay', () => {
   // entries 0, 128 and 255 of the published tables
   const published: Record<ColormapName, [Rgb, Rgb, Rgb]> = {
-    jet: [[0, 0, 128], [130, 255, 126], [128, 0, 0]],
+    jet: [
+      [0, 0, 128],
+      [130, 255, 126],
+      [128, 0, 0]
+    ],
     turbo: [
       [48, 18, 59],
       [164, 252, 60],
@@ -104,6 +108,28 @@ describe('overlay', () => {
     const map = mapOf(1, 1, () => 0);
     assert.deepEqual(colourScale(map, { scale: 'fixed', max: 4 }), { min: 1, max: 4, threshold: 2 });
     assert.throws(() => colourScale(map, { scale: 'fixed', min: 3, max: 3 }), { code: 'calibration-missing' });
+  });
+
+  it('leaves the event loop free while it draws 12 megapixels', async () => {
+    const [width, height] = [4000, 3000];
+    const image = await sharp({ create: { width, height, channels: 3, background: colour } })
+      .jpeg()
+      .toBuffer();
+    const map = mapOf(width, height, (x, y) => (Math.hypot(x - 2000, y - 1500) < 500 ? 9 : 1));
+    const all = { ...options, format: 'jpeg', contour: true, boxes: true, scaleBar: true } as const;
+    let [busy, last, longest] = [true, performance.now(), 0];
+    const turn = () => {
+      const now = performance.now();
+      [longest, last] = [Math.max(longest, now - last), now];
+      if (busy) setImmediate(turn);
+    };
+    turn();
+    const started = performance.now();
+    const regions = [{ x: 1500, y: 1000, width: 1000, height: 1000, score: 9, area: 785398 }];
+    await renderOverlay({ image, map, regions }, all);
+    const total = performance.now() - started;
+    busy = false;
+    assert.ok(longest < total / 3, `blocked for ${longest.toFixed(0)} of ${total.toFixed(0)} ms`);
   });
 
   it('shrinks a map evenly', () => {

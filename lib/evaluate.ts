@@ -119,6 +119,9 @@ export async function evaluate(
       `${unmasked} of ${defective.length} defective test images have no mask: the pixel metrics leave them out.`
     );
 
+  if (used.resizeShorter > 0 && defective.length > unmasked)
+    onNote?.('The crop leaves out the edges: the map is 0 there, and their pixels count in the pixel metrics.');
+
   const rank = (which: (image: MvtecImage) => boolean) => {
     const chosen = test.flatMap((image, i) => (which(image) ? [i] : []));
     return imageMetrics(

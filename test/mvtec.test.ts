@@ -5,7 +5,7 @@ import sharp from 'sharp';
 import { GoodpartsError } from '../lib/engine/errors';
 import { readMask, readMvtec, scaleMask, trainingPictures } from '../lib/mvtec';
 import { picturesIn } from '../lib/pictures';
-import { put, temporaryFolder } from './folder';
+import { put, scratch } from './support';
 
 const problem =
   (code: string, ...texts: string[]) =>
@@ -13,8 +13,9 @@ const problem =
     error instanceof GoodpartsError && error.code === code && texts.every(text => error.message.includes(text));
 
 describe("MVTec's layout", () => {
-  const folder = temporaryFolder();
-  const touch = (...files: string[]) => files.forEach(file => put(folder(file), ''));
+  const root = scratch();
+  const folder = (...names: string[]) => path.join(root, ...names);
+  const touch = (...files: string[]) => files.forEach(file => put(folder(file)));
   /** What was found, paths relative to the class. */
   async function read(name: string) {
     const { train, test, ...rest } = await readMvtec(folder(name));
@@ -92,7 +93,8 @@ describe("MVTec's layout", () => {
 });
 
 describe('masks', () => {
-  const folder = temporaryFolder();
+  const root = scratch();
+  const folder = (...names: string[]) => path.join(root, ...names);
   /** 3 x 2, the right column defective. */
   const pixels = [0, 0, 1, 0, 0, 1];
   const grey = (value: number) =>

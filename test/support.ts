@@ -23,6 +23,12 @@ export function scratch(): string {
   return folder;
 }
 
+/** Writes a file, and the folders above it where they are missing. */
+export function put(file: string, content: string | Uint8Array = ''): void {
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  fs.writeFileSync(file, content);
+}
+
 export interface PartOptions {
   seed?: number;
   size?: number;

@@ -1,4 +1,4 @@
-import { EXIT, type Command } from '../command';
+import { EXIT, UsageError, type Command } from '../command';
 import { print, Progress } from '../output';
 
 export const sample: Command = {
@@ -21,7 +21,11 @@ export const sample: Command = {
     const { writeSample } = await import('../../lib/sample/index.js');
     const progress = new Progress();
     const onProgress = (done: number, total: number) => progress.report({ stage: 'pictures', done, total });
-    const { train, good, defects } = await writeSample(folder, { ...options, onProgress }).finally(progress.stop);
+    const { train, good, defects } = await writeSample(folder, { ...options, onProgress })
+      .catch((error: unknown) => {
+        throw error instanceof RangeError ? new UsageError(error.message) : error;
+      })
+      .finally(progress.stop);
     print(`${folder}: ${train} good pictures to learn from; ${good} good and ${defects} defective ones to test`);
     return EXIT.fine;
   }

@@ -7,7 +7,7 @@ import { DEVICE, engineOptions, STORE } from '../options';
 import { note, print, printJson } from '../output';
 import { withEngine } from '../run';
 
-const DEFAULT_RULE = '3sigma';
+const DEFAULT_RULE = '99%';
 
 /** `0.8`, `99%`, `3sigma`. */
 function ruleOf(text: string): LimitRule {

@@ -100,7 +100,9 @@ export class Runtime {
     const options: InferenceSession.SessionOptions = {
       executionProviders: used === 'cpu' ? ['cpu'] : used === 'wasm' ? ['wasm'] : [used, 'cpu'],
       intraOpNumThreads: this.threads,
-      logSeverityLevel: 3
+      logSeverityLevel: 3,
+      // threads that spin while they wait win a little on an idle machine and lose fourfold beside other work (Node-RED, a fit)
+      extra: { session: { intra_op: { allow_spinning: '0' } } }
     };
     return new Session(this.ort, await this.ort.InferenceSession.create(model, options));
   }
@@ -108,6 +110,9 @@ export class Runtime {
 
 function loadNative(): { ort?: Ort; why?: string } {
   if (process.env.GOODPARTS_RUNTIME === 'wasm') return { why: 'GOODPARTS_RUNTIME=wasm' };
+  // from 1.29 on, ONNX Runtime on Linux and macOS reports to Microsoft (and keeps a device id in ~/.cache/Microsoft) unless this
+  // is set before it is loaded; microsoft/onnxruntime#27379. We work offline; whoever wants it sets the variable to 0.
+  process.env.ORT_DISABLE_TELEMETRY ??= '1';
   try {
     // eslint-disable-next-line @typescript-eslint/no-require-imports -- optional: it must be possible to live without it
     return { ort: require('onnxruntime-node') as Ort };

@@ -1,6 +1,5 @@
 import { GoodpartsError } from '../engine/errors';
 import type {
-  AnomalyMap,
   DetectorInfo,
   DeviceReport,
   DoctorReport,
@@ -15,7 +14,7 @@ import type {
 import { acquire, type Lease, type Log } from './pool';
 import { EngineProcess, type EngineState } from './process';
 import { PRIORITY } from './supervisor';
-import { fromWire, type Method, type Methods, type WireScore } from './protocol';
+import type { Method, Methods } from './protocol';
 
 export interface ClientOptions {
   engine: EngineOptions;
@@ -36,12 +35,8 @@ export class EngineClient {
   }
 
   /** One entry per image, in order: a result, or the error that this image alone met. */
-  async score(
-    name: string,
-    images: ImageInput[],
-    options?: ScoreOptions
-  ): Promise<(ScoreResult | GoodpartsError | Error)[]> {
-    return (await this.call('score', [name, images, options], true)).map(unwireScore);
+  score(name: string, images: ImageInput[], options?: ScoreOptions): Promise<(ScoreResult | Error)[]> {
+    return this.call('score', [name, images, options], true);
   }
   load(name: string, version?: string): Promise<DetectorInfo> {
     return this.call('load', [name, version], true);
@@ -83,21 +78,6 @@ export class EngineClient {
   private call<M extends Method>(method: M, args: Methods[M]['args'], again: boolean): Promise<Methods[M]['value']> {
     return this.lease.process.request(this.options.engine, method, args, { timeout: this.options.timeout, again });
   }
-}
-
-function unwireScore(entry: WireScore): ScoreResult | Error {
-  if ('error' in entry) return fromWire(entry.error);
-  const { map } = entry.result;
-  return map ? { ...entry.result, map: ownMemory(map) } : entry.result;
-}
-
-/**
- * The map's bytes in memory of their own: as received they are a window on the whole answer, which they would keep alive,
- * at an offset where no Float32Array can be laid over them.
- */
-function ownMemory(map: AnomalyMap): AnomalyMap {
-  const data = Buffer.from(new Uint8Array(map.data).buffer);
-  return { ...map, data };
 }
 
 export interface FitHooks {

@@ -4,7 +4,7 @@
  */
 import os from 'node:os';
 import { Engine, GoodpartsError, type EngineOptions, type FitSession, type ScoreResult } from '../engine';
-import { toWire, type Answer, type Call, type Method, type Methods, type WireScore } from './protocol';
+import { toWire, toWireScore, type Answer, type Call, type Method, type Methods } from './protocol';
 
 type Handlers = { [M in Method]: (engine: Engine, ...args: Methods[M]['args']) => Promise<Methods[M]['value']> };
 
@@ -23,11 +23,8 @@ function currentSession(): FitSession {
   return session;
 }
 
-const wireScore = (entry: ScoreResult | GoodpartsError): WireScore =>
-  entry instanceof Error ? { error: toWire(entry) } : { result: entry };
-
 const handlers: Handlers = {
-  score: async (engine, ...args) => (await engine.score(...args)).map(wireScore),
+  score: (engine, ...args) => engine.score(...args),
   load: (engine, ...args) => engine.load(...args),
   list: engine => engine.list(),
   delete: (engine, ...args) => engine.delete(...args),
@@ -62,7 +59,9 @@ function answer(message: Answer): void {
 async function serve({ id, engine, method, args }: Call): Promise<void> {
   try {
     const handler = handlers[method] as (engine: Engine, ...args: unknown[]) => Promise<unknown>;
-    answer({ id, value: await handler(engineFor(engine), ...args) });
+    const value = await handler(engineFor(engine), ...args);
+    if (method === 'score') for (const entry of value as ScoreResult[]) answer({ id, part: toWireScore(entry) });
+    answer({ id, value: method === 'score' ? undefined : value });
   } catch (error) {
     answer({ id, error: toWire(error) });
   }

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { GoodpartsError } from '../engine/errors';
-import type { EngineOptions, FitProgress } from '../engine';
-import { fromWire, type Answer, type Call, type Method, type Methods } from './protocol';
+import type { EngineOptions, FitProgress, ScoreResult } from '../engine';
+import { fromWire, fromWireScore, type Answer, type Call, type Method, type Methods } from './protocol';
 import { backOff, Child } from './supervisor';
 
 export type EngineState = 'starting' | 'ready' | 'stopped';
@@ -30,6 +30,7 @@ interface Request extends CallOptions {
   /** crashes that this request was under way in */
   crashes: number;
   sentAt: number;
+  parts: (ScoreResult | Error)[];
   timer?: NodeJS.Timeout;
   resolve: (value: never) => void;
   reject: (error: Error) => void;
@@ -78,7 +79,7 @@ export class EngineProcess extends EventEmitter {
     if (this.ended) return Promise.reject(this.ended);
     return new Promise((resolve, reject) => {
       const call: Call = { id: ++this.lastId, engine, method, args };
-      this.waiting.push({ ...options, call, crashes: 0, sentAt: 0, resolve, reject });
+      this.waiting.push({ ...options, call, crashes: 0, sentAt: 0, parts: [], resolve, reject });
       this.pump();
     });
   }
@@ -123,6 +124,7 @@ export class EngineProcess extends EventEmitter {
 
   private dispatch(child: Child, request: Request): void {
     request.sentAt = Date.now();
+    request.parts = [];
     if (request.timeout > 0) request.timer = setTimeout(() => this.onTimeout(request), request.timeout);
     this.underway.set(request.call.id, request);
     try {
@@ -152,9 +154,9 @@ export class EngineProcess extends EventEmitter {
     this.deaths = 0;
     const request = this.underway.get(answer.id);
     if (!request) return;
-    this.settle(request, () =>
-      'error' in answer ? request.reject(fromWire(answer.error)) : request.resolve(answer.value as never)
-    );
+    if ('part' in answer) request.parts.push(fromWireScore(answer.part));
+    else if ('error' in answer) this.settle(request, () => request.reject(fromWire(answer.error)));
+    else this.settle(request, () => request.resolve((answer.value ?? request.parts) as never));
   }
 
   private onTimeout(request: Request): void {

@@ -1,5 +1,6 @@
 import { GoodpartsError } from '../engine/errors';
 import type {
+  AnomalyMap,
   DetectorInfo,
   DeviceReport,
   DoctorReport,
@@ -15,7 +16,7 @@ import type {
 
 /** What the engine process can be asked: the arguments of each method and what it gives back (`unknown`: nothing). */
 export interface Methods {
-  score: { args: [name: string, images: ImageInput[], options?: ScoreOptions]; value: WireScore[] };
+  score: { args: [name: string, images: ImageInput[], options?: ScoreOptions]; value: (ScoreResult | Error)[] };
   load: { args: [name: string, version?: string]; value: DetectorInfo };
   list: { args: []; value: DetectorInfo[] };
   delete: { args: [name: string, version?: string]; value: unknown };
@@ -39,9 +40,16 @@ export interface Call {
   args: unknown[];
 }
 
-/** From the engine process to the client. */
+/**
+ * From the engine process to the client. The entries of a `score` come one a message, as `part`, before its end: the maps of
+ * a batch in a single message would hold up the client's event loop for a tenth of a second and more.
+ */
 export type Answer =
-  { ready: true } | { progress: FitProgress } | { id: number; value: unknown } | { id: number; error: WireError };
+  | { ready: true }
+  | { progress: FitProgress }
+  | { id: number; part: WireScore }
+  | { id: number; value: unknown }
+  | { id: number; error: WireError };
 
 /** Structured clone keeps neither the class nor the `code` of an error, so errors travel as plain objects. */
 export interface WireError {
@@ -63,4 +71,18 @@ export function toWire(error: unknown): WireError {
 export function fromWire(wire: WireError): Error {
   const { code, message, details, stack } = wire;
   return code ? new GoodpartsError(code, message, details) : Object.assign(new Error(message), stack && { stack });
+}
+
+export const toWireScore = (entry: ScoreResult | Error): WireScore =>
+  entry instanceof Error ? { error: toWire(entry) } : { result: entry };
+
+export function fromWireScore(entry: WireScore): ScoreResult | Error {
+  if ('error' in entry) return fromWire(entry.error);
+  const { map } = entry.result;
+  return map ? { ...entry.result, map: aligned(map) } : entry.result;
+}
+
+/** As received the map's bytes lie anywhere in the message; a Float32Array can only be laid over multiples of four. */
+function aligned(map: AnomalyMap): AnomalyMap {
+  return map.data.byteOffset % 4 === 0 ? map : { ...map, data: Buffer.from(new Uint8Array(map.data).buffer) };
 }

@@ -26,6 +26,9 @@ export interface QueueOptions<J extends Job> {
   drop: (job: J) => void;
 }
 
+/** Beyond this a call gains nothing from more pictures, and handing it over would hold up the event loop. */
+const CALL_BYTES = 8 * 2 ** 20;
+
 /** Two, so that one call's pictures are decoded while the other's are in the network. */
 const CALLS_AT_ONCE = 2;
 
@@ -94,14 +97,15 @@ export class JobQueue<J extends Job> {
 
   private nextBatch(): J[] {
     const jobs = [this.take(0)];
-    let images = jobs[0].images;
+    let { images, bytes } = jobs[0];
     for (let i = 0; i < this.waiting.length && images < this.options.batch;) {
       const next = this.waiting[i];
       if (next.recipe !== jobs[0].recipe) i++;
       // a job that no longer fits ends the batch: one behind it must not overtake
-      else if (images + next.images > this.options.batch) break;
+      else if (images + next.images > this.options.batch || bytes + next.bytes > CALL_BYTES) break;
       else {
         images += next.images;
+        bytes += next.bytes;
         jobs.push(this.take(i));
       }
     }

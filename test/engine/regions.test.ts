@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { labelComponents } from '../../lib/engine/components';
+import { randomStream } from '../../lib/engine/random';
 import { regions } from '../../lib/engine/regions';
 
 /** A picture drawn with characters: '.' is 0, a digit its value, '#' is 1. */
@@ -7,16 +8,6 @@ function draw(...lines: string[]) {
   const values = lines.join('').split('');
   const data = Float32Array.from(values, c => (c === '.' ? 0 : c === '#' ? 1 : Number(c)));
   return { data, mask: Uint8Array.from(data), width: lines[0].length, height: lines.length };
-}
-
-/** A small random number generator, so that a failure can be repeated (mulberry32). */
-function random(seed: number) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
 }
 
 /** The obvious way to label: a flood from every pixel not seen yet. */
@@ -52,7 +43,7 @@ describe('labelComponents', () => {
   });
 
   it('equals a flood fill on random pictures of every density and shape', () => {
-    const next = random(7);
+    const next = randomStream(7);
     for (let round = 0; round < 300; round++) {
       const width = 1 + Math.floor(next() * 24);
       const height = 1 + Math.floor(next() * 24);
@@ -126,7 +117,7 @@ describe('regions', () => {
     assert.deepEqual(regions(new Float32Array(4).fill(NaN), 2, 2, 0), { regions: [], damage: 0 });
   });
 
-  it('reads a large smooth map in strides: same regions to the stride, exact peaks, milliseconds', () => {
+  it('reads a large smooth map in strides: same regions to the stride, exact peaks', () => {
     const width = 4000;
     const height = 3000;
     const large = new Float32Array(width * height);
@@ -138,10 +129,7 @@ describe('regions', () => {
       for (let y = b.y - b.radius; y <= b.y + b.radius; y++)
         for (let x = b.x - b.radius; x <= b.x + b.radius; x++)
           large[y * width + x] = Math.max(0, b.peak * (1 - Math.hypot(x - b.x, y - b.y) / b.radius));
-    const started = performance.now();
     const report = regions(large, width, height, 1);
-    const took = performance.now() - started;
-    assert.ok(took < 250, `${took} ms`); // about 5 on a quiet machine
     const exact = regions(large, width, height, 1, { maxSide: width });
     assert.equal(report.regions.length, 2);
     assert.deepEqual(

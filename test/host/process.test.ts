@@ -6,7 +6,8 @@ import { GoodpartsError, type ScoreResult } from '../../lib/engine';
 import { DetectorStore } from '../../lib/engine/store';
 import { EngineClient, FitClient } from '../../lib/host';
 import { backOff } from '../../lib/host/supervisor';
-import { alive, clientOptions, fitted, part, parts, scratch, SMALL, until } from '../nodes/helper';
+import { alive, clientOptions, fitted, part, parts, SMALL, until } from '../nodes/helper';
+import { scratch } from '../support';
 
 const host = path.join(__dirname, '../../lib/host');
 const score = (entry: ScoreResult | Error): ScoreResult => {
@@ -19,7 +20,7 @@ describe('The engine process', () => {
   let client: EngineClient;
   const log: string[] = [];
   before(async () => {
-    store = await scratch();
+    store = scratch();
     await fitted(store, 'screw');
     client = new EngineClient(clientOptions(store, log));
   });
@@ -112,7 +113,7 @@ describe('The engine process', () => {
   });
 
   it('is shared by the clients of a device and ends with the last', async () => {
-    const other = new EngineClient(clientOptions(await scratch()));
+    const other = new EngineClient(clientOptions(scratch()));
     assert.deepEqual(await other.list(), []);
     assert.equal(other.pid, client.pid);
     await other.close();
@@ -149,7 +150,7 @@ describe('The engine process', () => {
 
 describe('A fit in its own process', () => {
   let store: string;
-  before(async () => (store = await scratch()));
+  before(() => void (store = scratch()));
 
   it('reports progress, fits, and ends its process', async () => {
     const stages = new Set<string>();

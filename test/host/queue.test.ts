@@ -89,6 +89,17 @@ describe('JobQueue', () => {
     );
   });
 
+  it('keeps calls small in bytes', async () => {
+    const { calls, push } = queueOf('wait', { maxBytes: 1e9 });
+    push('abcdef', { bytes: 3e6 });
+    for (const call of calls) call.end();
+    await turn();
+    assert.deepEqual(
+      calls.map(call => call.names.join('')),
+      ['a', 'b', 'cd', 'ef']
+    );
+  });
+
   it('wait: holds more than the bound, and refuses beyond the hard one', () => {
     const { push, queue } = queueOf('wait', { hardBound: 5 });
     push('abcd');

@@ -16,11 +16,11 @@ import {
   modules,
   part,
   parts,
-  scratch,
   smallModel,
   until,
   type Caught
 } from './helper';
+import { scratch } from '../support';
 
 /** The fit processes that this process has started: they carry their priority as an argument. */
 function fitProcesses(): number[] {
@@ -34,7 +34,7 @@ function fitProcesses(): number[] {
 describe('anomaly-fit', () => {
   let store: string;
   before(async () => {
-    store = await scratch();
+    store = scratch();
     helper.settings({ userDir: store });
     await helper.startServer();
   });

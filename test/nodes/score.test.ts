@@ -16,11 +16,11 @@ import {
   modules,
   part,
   parts,
-  scratch,
   smallModel,
   until,
   type Caught
 } from './helper';
+import { scratch } from '../support';
 
 type Scored = NodeMessage & {
   payload: ScoreResult & { timing: { queue: number } };
@@ -31,7 +31,7 @@ type Scored = NodeMessage & {
 describe('anomaly-score', () => {
   let store: string;
   before(async () => {
-    store = await scratch();
+    store = scratch();
     await fitted(store, 'screw');
     await fitted(store, 'nut', 1);
     helper.settings({ userDir: store });
@@ -325,6 +325,20 @@ describe('anomaly-score', () => {
     assert.equal(pids[0], pids[1]);
     await helper.unload();
     assert.equal(alive(pids[0]), false);
+  });
+
+  it('comes back after a redeploy with other settings, without the old process', async () => {
+    const { flow, node, out, pid, send } = await deploy();
+    send({ payload: await part(48) });
+    await out.wait(1);
+    const before = pid();
+    const changed = flow.map(entry => (entry.type === 'anomaly-model' ? { ...entry, detector: 'nut' } : entry));
+    await helper.setFlows(changed, 'full');
+    assert.equal(alive(before), false);
+    const again = new Inbox(flow.find(({ type }) => type === 'helper')!.id as string);
+    helper.getNode(node).receive({ payload: await part(48) });
+    const [msg] = (await again.wait(1)) as Scored[];
+    assert.equal(msg.payload.detector.name, 'nut');
   });
 
   it('serves the editor: detectors, test, and errors that it can show', async () => {

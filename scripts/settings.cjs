@@ -1,0 +1,17 @@
+// Settings of the demo's and the tests' Node-RED: this machine only, nothing sent or fetched from outside.
+module.exports = {
+  uiHost: '127.0.0.1',
+  credentialSecret: false,
+  flowFilePretty: true,
+  diagnostics: { enabled: true, ui: true },
+  telemetry: { enabled: false, updateNotification: false },
+  externalModules: { palette: { allowInstall: false, allowUpload: false }, modules: { allowInstall: false } },
+  editorTheme: {
+    projects: { enabled: false },
+    tours: false,
+    palette: { catalogues: [] },
+    header: { title: 'Node-RED with Goodparts' }
+  },
+  functionExternalModules: true,
+  logging: { console: { level: 'info', metrics: false, audit: false } }
+};

@@ -1,18 +1,15 @@
 /** What the tests of the nodes and of the engine process share: small pictures, store folders, flows. */
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
-import fs from 'node:fs/promises';
-import os from 'node:os';
-import path from 'node:path';
 import zlib from 'node:zlib';
 import type { Node, NodeAPI, NodeMessage } from 'node-red';
-import sharp from 'sharp';
 import { FitClient, type ClientOptions } from '../../lib/host';
 import anomalyFit from '../../nodes/anomaly-fit/anomaly-fit';
 import anomalyModel from '../../nodes/anomaly-model/anomaly-model';
 import anomalyScore from '../../nodes/anomaly-score/anomaly-score';
 import heatmap from '../../nodes/heatmap/heatmap';
 import threshold from '../../nodes/threshold/threshold';
+import * as support from '../support';
 
 type NodeModule = (RED: NodeAPI) => void;
 interface Helper {
@@ -32,22 +29,8 @@ interface Answering extends Promise<{ status: number; body: unknown }> {
 // eslint-disable-next-line @typescript-eslint/no-require-imports -- the helper has no types of its own
 export const helper = require('node-red-node-test-helper') as Helper;
 
-const SIDE = 96;
-
-/** A part of 96 x 96 pixels: stripes with a little noise, each seed another one; `defect` adds a dark blot. */
-export async function part(seed: number, defect = false): Promise<Buffer> {
-  const data = Buffer.alloc(SIDE * SIDE * 3);
-  let state = seed * 2654435761 + 1;
-  for (let i = 0; i < data.length; i++) {
-    const [x, y] = [Math.floor(i / 3) % SIDE, Math.floor(i / 3 / SIDE)];
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    const blot = defect && Math.hypot(x - 60, y - 40) < 12;
-    data[i] = blot ? 15 : 120 + (Math.floor(x / 12) % 2) * 60 + (state >>> 29);
-  }
-  return sharp(data, { raw: { width: SIDE, height: SIDE, channels: 3 } })
-    .png()
-    .toBuffer();
-}
+/** A part of 96 x 96 pixels as a PNG, each seed another one; `defect` damages it. */
+export const part = (seed: number, defect = false): Promise<Buffer> => support.part({ seed, defect });
 
 export const parts = (count: number, from = 1): Promise<Buffer[]> =>
   Promise.all(Array.from({ length: count }, (_, i) => part(from + i)));
@@ -80,14 +63,7 @@ export function bomb(side: number): Buffer {
   return Buffer.concat([signature, chunk('IHDR', header), chunk('IDAT', rows), chunk('IEND', Buffer.alloc(0))]);
 }
 
-/** A folder that is gone after the suite. */
-export async function scratch(): Promise<string> {
-  const folder = await fs.realpath(await fs.mkdtemp(path.join(os.tmpdir(), 'goodparts-')));
-  after(() => fs.rm(folder, { recursive: true, force: true }));
-  return folder;
-}
-
-export const SMALL = { inputWidth: 64, inputHeight: 64, coresetRatio: 0.5 } as const;
+export const SMALL = { ...support.SMALL, coresetRatio: 0.5 };
 
 export const clientOptions = (store: string, log: string[] = []): ClientOptions => ({
   engine: { store, device: 'cpu', threads: 1 },

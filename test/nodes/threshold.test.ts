@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import type { NodeMessage } from 'node-red';
 import type { AnomalyMap, Calibration } from '../../lib/engine';
 import type { ModelNode } from '../../lib/red/nodes';
-import { bench, fitted, helper, Inbox, modules, scratch, smallModel, until, type Caught } from './helper';
+import { bench, fitted, helper, Inbox, modules, smallModel, until, type Caught } from './helper';
+import { scratch } from '../support';
 
 const detector = { name: 'screw', version: 'v1' };
 const image = { width: 40, height: 20 };
@@ -18,7 +19,7 @@ function blockMap(): AnomalyMap {
 describe('threshold', () => {
   let store: string;
   before(async () => {
-    store = await scratch();
+    store = scratch();
     await fitted(store, 'screw', 5);
     helper.settings({ userDir: store });
     await helper.startServer();

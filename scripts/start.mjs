@@ -126,7 +126,7 @@ async function main() {
     log.write(line + '\n');
     if (verbose || /\[(warn|error)\]/.test(line)) say(line);
   };
-  let server;
+  let server = null;
   let ending = false;
   const stop = async () => {
     if (ending) return;

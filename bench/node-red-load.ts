@@ -1,6 +1,22 @@
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+const ROOT = path.resolve(__dirname, '../..');
+
+/** scripts/node-red.mjs, which has no types of its own. */
+interface Starter {
+  prepare(userDir: string): void;
+  freePort(wanted: number): Promise<number>;
+  startNodeRed(options: {
+    red: string;
+    userDir: string;
+    flows: string;
+    port: number;
+    env: Record<string, string>;
+    onLine(line: string): void;
+  }): Promise<{ stop(): Promise<number> }>;
+}
 
 /** What the function node at the end of the flow writes down. */
 interface Measured {
@@ -102,30 +118,27 @@ export async function nodeRedLoad(
   });
   const result = path.join(userDir, 'result.json');
   fs.writeFileSync(path.join(userDir, 'flows.json'), JSON.stringify(flow(store)));
-  const settings = {
-    flowFile: 'flows.json',
-    uiPort: 0,
-    uiHost: '127.0.0.1',
-    nodesDir: [path.resolve(__dirname, '../nodes')],
-    functionExternalModules: true,
-    telemetry: { enabled: false }
-  };
-  fs.writeFileSync(path.join(userDir, 'settings.js'), `module.exports = ${JSON.stringify(settings)};`);
-  const red = require.resolve('node-red/red.js');
-  const env = { ...process.env, BENCH_PICTURES: files.join(','), BENCH_SECONDS: String(seconds), BENCH_RESULT: result };
-  const child = spawn(process.execPath, [red, '--userDir', userDir], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const { prepare, startNodeRed, freePort } = (await import(
+    pathToFileURL(path.join(ROOT, 'scripts/node-red.mjs')).href
+  )) as Starter;
+  prepare(userDir);
   let output = '';
-  child.stdout.on('data', text => (output += text));
-  child.stderr.on('data', text => (output += text));
+  const server = await startNodeRed({
+    red: require.resolve('node-red/red.js'),
+    userDir,
+    flows: path.join(userDir, 'flows.json'),
+    port: await freePort(18800),
+    env: { BENCH_PICTURES: files.join(','), BENCH_SECONDS: String(seconds), BENCH_RESULT: result },
+    onLine: line => (output += line + '\n')
+  });
   const deadline = Date.now() + (seconds + 90) * 1000;
-  while (!fs.existsSync(result)) {
-    if (Date.now() > deadline || child.exitCode !== null) {
-      child.kill();
-      throw new Error(`Node-RED gave no result:\n${output.slice(-3000)}`);
+  try {
+    while (!fs.existsSync(result)) {
+      if (Date.now() > deadline) throw new Error(`Node-RED gave no result:\n${output.slice(-3000)}`);
+      await new Promise(resolve => setTimeout(resolve, 250));
     }
-    await new Promise(resolve => setTimeout(resolve, 250));
+  } finally {
+    await server.stop();
   }
-  child.kill();
-  await new Promise(resolve => child.once('exit', resolve));
   return JSON.parse(fs.readFileSync(result, 'utf8')) as Measured;
 }

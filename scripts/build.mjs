@@ -10,13 +10,25 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const dist = path.join(root, 'dist');
 const asIs = new Set(['.html', '.json', '.svg', '.png', '.proto', '.md']);
 
+// Editor pages share code and styles; Node-RED wants each page whole. A comment says what goes where.
+function withIncludes(page) {
+  const read = (_, indent, file) =>
+    fs
+      .readFileSync(path.resolve(path.dirname(page), file), 'utf8')
+      .trimEnd()
+      .replaceAll(/^(?=.)/gm, indent);
+  return fs.readFileSync(page, 'utf8').replaceAll(/^( *)\/\* include (\S+) \*\/$/gm, read);
+}
+
 function copyAsIs(folder) {
   for (const entry of fs.readdirSync(path.join(root, folder), { withFileTypes: true })) {
     const relative = path.join(folder, entry.name);
     if (entry.isDirectory()) copyAsIs(relative);
     else if (asIs.has(path.extname(entry.name))) {
       fs.mkdirSync(path.join(dist, folder), { recursive: true });
-      fs.copyFileSync(path.join(root, relative), path.join(dist, relative));
+      if (relative.endsWith('.html'))
+        fs.writeFileSync(path.join(dist, relative), withIncludes(path.join(root, relative)));
+      else fs.copyFileSync(path.join(root, relative), path.join(dist, relative));
     }
   }
 }

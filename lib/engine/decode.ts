@@ -115,7 +115,8 @@ function spread(grey: Uint8Array): Uint8Array {
   return rgb;
 }
 
-function unreadable(error: unknown): GoodpartsError {
+/** What libvips says of a picture that it opened but cannot read to its end, as an error of ours. */
+export function unreadable(error: unknown): GoodpartsError {
   if (error instanceof GoodpartsError) return error;
   const why = (error as Error).message.split('\n')[0];
   return new GoodpartsError('image-unreadable', `The image cannot be read, it is damaged or cut off: ${why}`);

@@ -100,7 +100,9 @@ export class Runtime {
     const options: InferenceSession.SessionOptions = {
       executionProviders: used === 'cpu' ? ['cpu'] : used === 'wasm' ? ['wasm'] : [used, 'cpu'],
       intraOpNumThreads: this.threads,
-      logSeverityLevel: 3
+      logSeverityLevel: 3,
+      // threads that spin while they wait win a little on an idle machine and lose fourfold beside other work (Node-RED, a fit)
+      extra: { session: { intra_op: { allow_spinning: '0' } } }
     };
     return new Session(this.ort, await this.ort.InferenceSession.create(model, options));
   }

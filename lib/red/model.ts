@@ -74,7 +74,7 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }
 
-const userFolder = (RED: NodeAPI): string => path.resolve(RED.settings.userDir ?? process.cwd());
+export const userFolder = (RED: NodeAPI): string => path.resolve(RED.settings.userDir ?? process.cwd());
 
 /** How to reach the engine with these settings; also for settings of the editor that are not deployed. */
 export function clientOptions(RED: NodeAPI, config: Partial<ModelConfig>, log: (text: string) => void): ClientOptions {

@@ -18,7 +18,7 @@ export interface UserConfig extends NodeDef {
 }
 
 /** The model that a node's configuration names; without one the node says so in its status and cannot work. */
-export function modelOf(RED: NodeAPI, node: Node, config: UserConfig): Model | undefined {
+export function modelOf(RED: NodeAPI, node: Node, config: { model: string }): Model | undefined {
   const found = RED.nodes.getNode(config.model) as ModelNode | null;
   if (found?.model) return found.model;
   node.status({ fill: 'red', shape: 'ring', text: RED._('status.error') });
@@ -34,3 +34,7 @@ export const propertiesOf = (config: UserConfig) => ({
 /** A number field of the editor: blank and nonsense become the default. */
 export const numberOf = (value: unknown, otherwise: number): number =>
   value !== '' && Number.isFinite(Number(value ?? NaN)) ? Math.max(0, Math.floor(Number(value))) : otherwise;
+
+/** A number field of the editor that may stay blank; nonsense counts as blank. */
+export const optionalNumber = (value: unknown): number | undefined =>
+  String(value ?? '').trim() !== '' && Number.isFinite(Number(value)) ? Number(value) : undefined;

@@ -31,3 +31,29 @@ export function readProperty(RED: NodeAPI, node: Node, property: Property, msg: 
     }
   });
 }
+
+/**
+ * Writes to a typed property: of the message, or of the flow or global context.
+ * @throws GoodpartsError `input-missing` when it cannot be written, as for `msg.a.b` where `msg.a` is a number
+ */
+export async function writeProperty(
+  RED: NodeAPI,
+  node: Node,
+  property: Property,
+  msg: NodeMessage,
+  value: unknown
+): Promise<void> {
+  try {
+    if (property.type !== 'flow' && property.type !== 'global') {
+      if (RED.util.setMessageProperty(msg, property.value, value, true)) return;
+      throw new Error('something on the way there is not an object');
+    }
+    const { store, key } = RED.util.parseContextStore(property.value);
+    const context = node.context()[property.type];
+    await new Promise<void>((resolve, reject) =>
+      context.set(key, value, store, error => (error ? reject(error) : resolve()))
+    );
+  } catch (error) {
+    throw new GoodpartsError('input-missing', `${nameOf(property)} cannot be written: ${(error as Error).message}`);
+  }
+}

@@ -105,7 +105,7 @@ async function follow(url) {
       const { name, images, seconds } = detector;
       return say(`Fitted "${name}" from ${images} good parts in ${seconds.toFixed(1)} s; inspecting the test parts.`);
     }
-    const now = error ? `Error: ${error}` : fit ? `Learning ${fit.total} good parts ...` : last;
+    const now = error ? `Error: ${error}` : fit ? 'Learning the good parts ...' : last;
     if (now !== last) say(now);
     last = now;
     await new Promise(resolve => setTimeout(resolve, 1000));
@@ -124,9 +124,9 @@ async function main() {
   const log = fs.createWriteStream(path.join(userDir, 'node-red.log'));
   const onLine = line => {
     log.write(line + '\n');
-    if (verbose || /\[(warn|error)\]/.test(line)) say(line);
+    if (verbose || /\[error\]|missing types/.test(line)) say(line);
   };
-  let server;
+  let server = null;
   let ending = false;
   const stop = async () => {
     if (ending) return;

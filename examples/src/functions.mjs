@@ -129,7 +129,8 @@ export function pause(msg, { flow }) {
 /** An error of any node: on the page, and after a wait the next part. */
 export function failed(msg, { flow }) {
   const demo = flow.get('demo') || {};
-  demo.error = msg.error.message;
+  // the first error says why, those after it often only that
+  demo.error = demo.error || msg.error.message;
   if (!msg.part) demo.fit = null;
   flow.set('demo', demo);
   return [{ payload: { error: demo.error, fit: demo.fit } }, msg.part ? { delay: 3000, loop: msg.loop } : null];

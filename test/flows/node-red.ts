@@ -1,0 +1,79 @@
+/** A real Node-RED process with this package in its palette, for the tests of whole flows. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { ROOT, scratch } from '../support';
+
+export interface NodeRedOptions {
+  /** flow file; it is copied, so that nothing changes it */
+  flows: string;
+  env?: Record<string, string>;
+  /** Node-RED's red.js; default: the one this repository develops with */
+  red?: string;
+  /** Node.js binary; default: the one that runs the tests */
+  node?: string;
+  onLine?: (line: string) => void;
+}
+
+export interface NodeRed {
+  /** where it listens, with no slash at the end */
+  url: string;
+  userDir: string;
+  /** lines that it logged so far */
+  log: string[];
+  /** Ends it as Ctrl-C does, and gives its exit code. */
+  stop: () => Promise<number>;
+}
+
+interface Starter {
+  prepare(userDir: string): void;
+  freePort(wanted: number): Promise<number>;
+  startNodeRed(options: object): Promise<{ url: string; stop: () => Promise<number> }>;
+}
+
+/** `import` that TypeScript leaves alone: the scripts are ES modules, the tests are not. */
+const load = (file: string) => import(pathToFileURL(path.join(ROOT, file)).href) as Promise<Starter>;
+
+/**
+ * Starts Node-RED in a user directory of its own, and waits until its flows run.
+ * @throws Error with Node-RED's log when it ends, or does not run within a minute
+ */
+export async function startNodeRed({ flows, env, red, node, onLine }: NodeRedOptions): Promise<NodeRed> {
+  const { prepare, freePort, startNodeRed: start } = await load('scripts/node-red.mjs');
+  const userDir = scratch();
+  prepare(userDir);
+  const copy = path.join(userDir, 'flows.json');
+  await fs.copyFile(flows, copy);
+  const log: string[] = [];
+  const { url, stop } = await start({
+    red: red ?? require.resolve('node-red/red.js'),
+    node,
+    userDir,
+    flows: copy,
+    port: await freePort(19000 + Math.floor(Math.random() * 900)),
+    env,
+    onLine: (line: string) => {
+      log.push(line);
+      onLine?.(line);
+    }
+  });
+  return { url, userDir, log, stop };
+}
+
+export async function getJson<T>(url: string): Promise<T> {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url} answers ${response.status}`);
+  return (await response.json()) as T;
+}
+
+/** Asks until `holds`; the error says what was there last. */
+export async function until<T>(ask: () => Promise<T>, holds: (value: T) => boolean, seconds: number): Promise<T> {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const value = await ask();
+    if (holds(value)) return value;
+    if (Date.now() > end)
+      throw new Error(`Not so within ${seconds} s; at last: ${JSON.stringify(value).slice(0, 1000)}`);
+    await new Promise(resolve => setTimeout(resolve, 250));
+  }
+}

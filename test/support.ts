@@ -16,10 +16,13 @@ export function shared(context: Mocha.Context, ...parts: string[]): string {
   context.skip();
 }
 
+const folders: string[] = [];
+process.once('exit', () => folders.forEach(folder => fs.rmSync(folder, { recursive: true, force: true })));
+
 /** A new empty folder, removed when the test process ends. */
 export function scratch(): string {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-test-'));
-  process.once('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
+  folders.push(folder);
   return folder;
 }
 

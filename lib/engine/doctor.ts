@@ -76,7 +76,7 @@ async function compareSelfTest(runtime: Runtime): Promise<string> {
     throw new Error(
       `results differ by ${(worst * 100).toPrecision(2)} % from what they should be; set the device to cpu.`
     );
-  return `results as they should be, within ${worst.toExponential(0)}`;
+  return `results as they should be, to ${(worst * 100).toFixed(4)} %`;
 }
 
 async function writable(store: string): Promise<string> {

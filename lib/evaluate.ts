@@ -120,7 +120,7 @@ export async function evaluate(
     );
 
   if (used.resizeShorter > 0 && defective.length > unmasked)
-    onNote?.('The crop leaves out the edges: the map is 0 there, and their pixels count in the pixel metrics.');
+    onNote?.('The crop leaves out the edges of the pictures: the pixel metrics leave them out, too.');
 
   const rank = (which: (image: MvtecImage) => boolean) => {
     const chosen = test.flatMap((image, i) => (which(image) ? [i] : []));

@@ -273,7 +273,7 @@ describe('goodparts on the command line', () => {
     });
 
     it('prints a table, and writes the figures to a file', async () => {
-      const { code, stdout } = await run(
+      const { code, stdout, stderr } = await run(
         cwd,
         'evaluate',
         'disc',
@@ -284,7 +284,8 @@ describe('goodparts on the command line', () => {
         '--json',
         'out.json'
       );
-      assert.equal(code, 0);
+      assert.equal(code, 0, stderr);
+      assert.match(stderr, /The crop leaves out the edges/);
       for (const line of [
         /^disc: 6 good pictures learnt, 7 tested; .* preset pci/,
         /^image AUROC +[\d.]+$/m,

@@ -147,17 +147,9 @@ export class Detector {
       detector: { name: info.name, version: info.version },
       image: { width: p.width, height: p.height },
       regions: found.regions,
-      damage: found.damage / inspectedShare(p, settings),
+      damage: found.damage,
       timing: Object.fromEntries(Object.entries(times).map(([k, v]) => [k, Math.round(v * 100) / 100])) as Milliseconds,
       ...(withMap && { map: anomalyMap })
     };
   }
-}
-
-/** Share of the picture that the network sees: 1, or less under a centre crop. */
-function inspectedShare(
-  { window }: Prepared,
-  { inputWidth, inputHeight }: { inputWidth: number; inputHeight: number }
-): number {
-  return Math.min(1, (inputWidth * inputHeight) / (window.resizedWidth * window.resizedHeight));
 }

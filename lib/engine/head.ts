@@ -1,4 +1,4 @@
-import { mapGraph, axisMatrix, Matrix, multiply, placeMatrix, transpose } from './graphs/map';
+import { axisMatrix, inspected, mapGraph, Matrix, multiply, Placement, placeMatrix, transpose } from './graphs/map';
 import type { Window } from './graphs/preprocess';
 import { bankNorms, LEFT_OUT, searchGraph } from './graphs/search';
 import { PRESETS } from './presets';
@@ -81,7 +81,7 @@ export class MapHead {
     return this.inOriginal(distances, grid, settings, window, width, height);
   }
 
-  /** The map of a picture of `width` x `height`; what lies outside of the inspected window is 0. */
+  /** The map of a picture of `width` x `height`; what lies beside a centre crop was not inspected and is NaN. */
   async inOriginal(
     distances: Float32Array,
     { rows, columns }: { rows: number; columns: number },
@@ -92,30 +92,25 @@ export class MapHead {
   ): Promise<ScoreMap> {
     const scale = Math.min(1, Math.sqrt(MAX_MAP / (width * height)));
     const [w, h] = [width, height].map(n => Math.max(1, Math.round(n * scale)));
+    const down = { size: h, resized: window.resizedHeight, offset: window.top, input: settings.inputHeight };
+    const across = { size: w, resized: window.resizedWidth, offset: window.left, input: settings.inputWidth };
     const { map } = await this.session.run({
       grid: { data: distances, dims: [rows, columns] },
-      rows: this.axis(settings, rows, settings.inputHeight, h, window.resizedHeight, window.top, false),
-      columns: this.axis(settings, columns, settings.inputWidth, w, window.resizedWidth, window.left, true)
+      rows: this.axis(settings, rows, down, false),
+      columns: this.axis(settings, columns, across, true)
     });
+    blankOutside(map.data, w, inspected(across), inspected(down));
     return { data: map.data, width: w, height: h };
   }
 
   /** The matrix of one axis; kept, as pictures of one camera share it. */
-  private axis(
-    settings: Required<FitSettings>,
-    grid: number,
-    input: number,
-    size: number,
-    resized: number,
-    offset: number,
-    transposed: boolean
-  ): Data {
-    const key = [settings.preset, settings.smoothing, grid, input, size, resized, offset, transposed].join();
+  private axis(settings: Required<FitSettings>, grid: number, placement: Placement, transposed: boolean): Data {
+    const key = JSON.stringify([settings.preset, settings.smoothing, grid, placement, transposed]);
     const known = this.axes.get(key);
     if (known) return known;
     const { enlarge, edges } = PRESETS[settings.preset];
-    const inInput = axisMatrix(grid, input, { enlarge, sigma: settings.smoothing, edges });
-    const placed = multiply(placeMatrix(size, resized, offset, input), inInput);
+    const inInput = axisMatrix(grid, placement.input, { enlarge, sigma: settings.smoothing, edges });
+    const placed = multiply(placeMatrix(placement), inInput);
     const made = toData(transposed ? transpose(placed) : placed);
     if (this.axes.size >= 64) this.axes.clear();
     this.axes.set(key, made);
@@ -124,6 +119,17 @@ export class MapHead {
 
   release(): Promise<void> {
     return this.session.release();
+  }
+}
+
+type Range = ReturnType<typeof inspected>;
+
+/** NaN for every pixel outside of the inspected columns and rows. */
+function blankOutside(map: Float32Array, width: number, columns: Range, rows: Range): void {
+  for (let y = 0; y < map.length / width; y++) {
+    const line = map.subarray(y * width, (y + 1) * width);
+    if (y < rows.from || y >= rows.to) line.fill(NaN);
+    else line.fill(NaN, 0, columns.from).fill(NaN, columns.to);
   }
 }
 

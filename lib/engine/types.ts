@@ -99,7 +99,7 @@ export interface Region {
   area: number;
 }
 
-/** Anomaly map in the original image's geometry; `data` holds float32, little-endian, row-major. */
+/** Anomaly map in the original image's geometry; `data` holds float32, little-endian, row-major; NaN was not inspected (beside a crop). */
 export interface AnomalyMap {
   data: Buffer;
   width: number;

@@ -31,6 +31,8 @@ export class FitSlot {
   private round = 0;
   private idle?: NodeJS.Timeout;
   private sent = '';
+  /** the process died with images in it, and the sender goes on not knowing: what comes now is no whole set */
+  private lost = false;
 
   constructor(
     private readonly owner: Fitter,
@@ -56,6 +58,7 @@ export class FitSlot {
    */
   async reset(reason: GoodpartsError): Promise<void> {
     this.round++;
+    this.lost = false;
     clearTimeout(this.idle);
     this.bytes = 0;
     for (const job of this.jobs.splice(0)) job.done(job.complete ? reason : undefined);
@@ -70,8 +73,8 @@ export class FitSlot {
       await this.handle(job);
     }
     this.busy = false;
-    if (!this.session) this.onEmpty();
-    else if (this.owner.options.idleSeconds > 0) this.awaitIdle();
+    if (!this.session && !this.lost) this.onEmpty();
+    else if (this.session && this.owner.options.idleSeconds > 0) this.awaitIdle();
   }
 
   private async handle(job: FitJob): Promise<void> {
@@ -87,8 +90,9 @@ export class FitSlot {
   }
 
   private async take(job: FitJob, round: number): Promise<FitResult | undefined> {
-    const bad = await this.addAll(job.sources, round);
     this.last = job;
+    if (this.lost) throw this.refuse(job);
+    const bad = await this.addAll(job.sources, round);
     if (bad.length > 0) throw explained(bad, job);
     const { completeAfter } = this.owner.options;
     if (job.complete || (completeAfter > 0 && this.images >= completeAfter)) return this.finish();
@@ -121,8 +125,26 @@ export class FitSlot {
 
   /** The session cannot go on: ends it, unless a reset has done so and another is open by now. */
   private async lose(error: unknown): Promise<unknown> {
-    if (!(error instanceof GoodpartsError) || error.code !== 'fit-aborted') await this.drop();
+    if (error instanceof GoodpartsError && error.code === 'fit-aborted') return error;
+    this.noteLoss();
+    await this.drop();
     return error;
+  }
+
+  /** Where a message ends the fit, it must not end one that lacks the images that went down with the process. */
+  private noteLoss(): void {
+    const { completeAfter, idleSeconds } = this.owner.options;
+    this.lost = this.images > 0 && completeAfter === 0 && idleSeconds === 0;
+  }
+
+  /** The answer to what follows a loss, up to the message that ends the fit. */
+  private refuse({ complete }: FitJob): GoodpartsError {
+    if (complete) this.lost = false;
+    const next = complete ? 'Send all images again.' : 'Send msg.reset, then all images again.';
+    return new GoodpartsError(
+      'engine-stopped',
+      `The fit of '${this.recipe}' lost its images when its process stopped; nothing is saved. ${next}`
+    );
   }
 
   /** What was begun before a reset must not go into the session after it. */
@@ -168,11 +190,13 @@ export class FitSlot {
   private onGone(session: FitClient): void {
     if (this.session !== session || this.busy) return;
     this.session = undefined;
+    this.noteLoss();
+    this.images = 0;
     clearTimeout(this.idle);
     const text = `The engine process stopped while '${this.recipe}' was being fitted; nothing is saved: send the images again.`;
     const { topic } = this.last?.msg ?? {};
     this.owner.fail(new GoodpartsError('engine-stopped', text), error => this.owner.node.error(error, { topic }));
-    this.onEmpty();
+    if (!this.lost) this.onEmpty();
   }
 
   private awaitIdle(): void {

@@ -32,12 +32,11 @@ async function testSettings(node) {
   }
 }
 
+/** Which device is used; why it is not the wanted one stands in the check of computing. */
 function showReport(node, list, { device, checks }) {
   const asWanted = device.used !== 'wasm' && (device.wanted === 'auto' || device.wanted === device.used);
   const text = node._(asWanted ? 'test.device' : 'test.deviceInstead', device);
-  list.append(
-    checkLine(asWanted && !device.note, node._('label.device'), [text, device.note].filter(Boolean).join('. '))
-  );
+  list.append(checkLine(asWanted, node._('label.device'), text));
   for (const { what, ok, detail } of checks) {
     const key = `check.${what.toLowerCase().replace(/[^a-z]/g, '')}`;
     list.append(checkLine(ok, node._(key, { defaultValue: what }), detail));

@@ -128,6 +128,20 @@ describe('engine', () => {
     }
   });
 
+  it('marks what lies beside a centre crop as not inspected, and leaves it out of the damage', async () => {
+    const engine = new Engine({ store: scratch() });
+    const settings = { preset: 'pci' as const, inputWidth: 64, inputHeight: 64, resizeShorter: 72 };
+    await engine.fit('crop', await parts(4, { size: 144 }), settings);
+    const [{ map, damage }] = (await engine.score('crop', [await part({ size: 144, defect: true })])).map(scored);
+    const values = new Float32Array(map!.data.buffer, map!.data.byteOffset, 144 * 144);
+    // the crop takes 64 of 72 pixels, 128 of 144 of the original, from the middle
+    assert.ok(Number.isNaN(values[7 * 144 + 70]) && !Number.isNaN(values[8 * 144 + 70]));
+    assert.ok(Number.isNaN(values[70 * 144 + 136]) && !Number.isNaN(values[70 * 144 + 135]));
+    assert.equal(values.filter(v => !Number.isNaN(v)).length, 128 * 128);
+    const above = values.filter(v => v > map!.threshold).length;
+    assert.ok(above > 0 && Math.abs(damage - above / (128 * 128)) < 1e-9);
+  });
+
   it('finds the layers of a whole classifier by its structure', async function () {
     const backbone = shared(this, 'weights', 'squeezenet11_full.onnx');
     const engine = new Engine({ store: scratch() });

@@ -7,6 +7,8 @@ import { FitClient, type ClientOptions } from '../../lib/host';
 import anomalyFit from '../../nodes/anomaly-fit/anomaly-fit';
 import anomalyModel from '../../nodes/anomaly-model/anomaly-model';
 import anomalyScore from '../../nodes/anomaly-score/anomaly-score';
+import heatmap from '../../nodes/heatmap/heatmap';
+import threshold from '../../nodes/threshold/threshold';
 import * as support from '../support';
 
 type NodeModule = (RED: NodeAPI) => void;
@@ -122,12 +124,12 @@ export function bench(
   type: string,
   config: object,
   model: object
-): Bench & Record<'out' | 'second' | 'caught' | 'completed' | 'statuses', string> {
-  const ids = { tab: id(), model: id(), node: id(), out: id(), second: id() };
+): Bench & Record<'out' | 'second' | 'third' | 'caught' | 'completed' | 'statuses', string> {
+  const ids = { tab: id(), model: id(), node: id(), out: id(), second: id(), third: id() };
   const watch = { catch: id(), complete: id(), status: id(), caught: id(), completed: id(), statuses: id() };
   const on = (watcher: string) => ({ z: ids.tab, x: 0, y: 0, wires: [[watcher]] });
   const sink = (nodeId: string) => ({ id: nodeId, type: 'helper', z: ids.tab, x: 0, y: 0, wires: [] });
-  const wires = [[ids.out], [ids.second]];
+  const wires = [[ids.out], [ids.second], [ids.third]];
   const flow = [
     { id: ids.tab, type: 'tab', label: 'test' },
     { id: ids.model, type: 'anomaly-model', name: '', detector: 'screw', preset: 'anomalib', ...model },
@@ -135,14 +137,14 @@ export function bench(
     { id: watch.catch, type: 'catch', scope: [ids.node], uncaught: false, ...on(watch.caught) },
     { id: watch.complete, type: 'complete', scope: [ids.node], uncaught: false, ...on(watch.completed) },
     { id: watch.status, type: 'status', scope: [ids.node], ...on(watch.statuses) },
-    ...[ids.out, ids.second, watch.caught, watch.completed, watch.statuses].map(sink)
+    ...[ids.out, ids.second, ids.third, watch.caught, watch.completed, watch.statuses].map(sink)
   ];
   return { ...ids, ...watch, flow };
 }
 
 const defaults = { image: 'payload', imageType: 'msg', recipe: '', recipeType: 'msg' };
 
-export const modules: NodeModule[] = [anomalyModel, anomalyFit, anomalyScore];
+export const modules: NodeModule[] = [anomalyModel, anomalyFit, anomalyScore, heatmap, threshold];
 
 /** The settings of an anomaly-model for small pictures. */
 export const smallModel = (store: string, more: object = {}): object => ({

@@ -31,7 +31,10 @@ export interface AxisOptions {
 
 /** Patch grid of `grid` cells to the network input of `input` pixels along one axis: enlarge, then blur (radius 4 sigma). */
 export function axisMatrix(grid: number, input: number, { enlarge, sigma, edges }: AxisOptions): Matrix {
-  const enlarged = enlarge === 'nearest' ? nearestMatrix(grid, input) : placeMatrix(input, grid, 0, grid);
+  const enlarged =
+    enlarge === 'nearest'
+      ? nearestMatrix(grid, input)
+      : placeMatrix({ size: input, resized: grid, offset: 0, input: grid });
   return sigma > 0 ? multiply(gaussianMatrix(input, sigma, edges), enlarged) : enlarged;
 }
 
@@ -82,16 +85,28 @@ export function transpose(a: Matrix): Matrix {
   return m;
 }
 
-/**
- * Places the network input on the original picture along one axis: pixel i of `size` lies at `(i + 0.5) * resized / size - offset`
- * in the input. Outside of the inspected window rows stay zero.
- */
-export function placeMatrix(size: number, resized: number, offset: number, input: number): Matrix {
+/** Where one axis of the original picture, `size` pixels, lies in the network input. */
+export interface Placement {
+  size: number;
+  /** length of the axis after the resize, and where the crop of `input` pixels starts in it */
+  resized: number;
+  offset: number;
+  input: number;
+}
+
+/** Pixels `from` (inclusive) to `to` (exclusive) of the original are inspected; a centre crop leaves out those beside. */
+export function inspected({ size, resized, offset, input }: Placement): { from: number; to: number } {
+  const pixel = (x: number): number => Math.min(size, Math.max(0, Math.ceil(((x + offset) * size) / resized - 0.5)));
+  return { from: pixel(0), to: pixel(input) };
+}
+
+/** Places the network input on the original picture along one axis, bilinearly; rows outside of the crop stay zero. */
+export function placeMatrix(placement: Placement): Matrix {
+  const { size, resized, offset, input } = placement;
   const m = matrix(size, input);
-  for (let i = 0; i < size; i++) {
-    const centre = ((i + 0.5) * resized) / size - offset;
-    if (centre < 0 || centre > input) continue;
-    const x = Math.min(Math.max(centre - 0.5, 0), input - 1);
+  const { from, to } = inspected(placement);
+  for (let i = from; i < to; i++) {
+    const x = Math.min(Math.max(((i + 0.5) * resized) / size - offset - 0.5, 0), input - 1);
     const low = Math.floor(x);
     m.data[i * input + low] += 1 - (x - low);
     m.data[i * input + Math.min(low + 1, input - 1)] += x - low;

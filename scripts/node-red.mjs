@@ -1,5 +1,6 @@
 // A Node-RED process with a user directory of its own, this package in its palette and nothing from outside.
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -14,6 +15,24 @@ export function prepare(userDir) {
   fs.mkdirSync(path.dirname(link), { recursive: true });
   fs.rmSync(link, { recursive: true, force: true });
   fs.symlinkSync(root, link, 'junction');
+}
+
+const hash = file => createHash('sha256').update(fs.readFileSync(file)).digest('hex');
+
+/**
+ * Puts a shipped flow into the user directory, unless the flow there was changed since: then that one is kept, or, with
+ * `fresh`, set aside as flows.edited.json.
+ */
+export function placeFlows(shipped, userDir, fresh = false) {
+  const flows = path.join(userDir, 'flows.json');
+  const mark = path.join(userDir, 'flows.sha256');
+  const untouched = () => fs.existsSync(mark) && fs.readFileSync(mark, 'utf8').trim() === hash(flows);
+  const edited = fs.existsSync(flows) && !untouched();
+  if (edited && !fresh) return { flows, kept: true };
+  if (edited) fs.renameSync(flows, path.join(userDir, 'flows.edited.json'));
+  fs.copyFileSync(shipped, flows);
+  fs.writeFileSync(mark, hash(flows) + '\n');
+  return { flows, kept: false };
 }
 
 const isFree = port =>

@@ -1,11 +1,10 @@
 // npm start: Node-RED with the demo flow, its own user directory under .goodparts/, and sample parts to look at.
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { freePort, prepare, root, startNodeRed } from './node-red.mjs';
+import { freePort, placeFlows, prepare, root, startNodeRed } from './node-red.mjs';
 
 const usage = `npm start [-- options]
 
@@ -59,7 +58,7 @@ function build() {
 
 /** The folder to inspect: the user's, or the sample parts, drawn when they are not there yet. */
 async function dataFolder(given) {
-  const folder = given ? path.resolve(given) : path.join(home, 'flange');
+  const folder = given ? path.resolve(process.env.INIT_CWD ?? '.', given) : path.join(home, 'flange');
   if (given) {
     const missing = ['train/good', 'test'].find(sub => !fs.existsSync(path.join(folder, sub)));
     if (missing) throw new Refusal(`${folder} is not in MVTec layout: ${missing} is missing.`);
@@ -74,24 +73,6 @@ async function dataFolder(given) {
     `${process.stdout.isTTY ? '\r' : ''}Sample parts: ${train} to learn from, ${good} good and ${defects} defective to test.`
   );
   return folder;
-}
-
-const hash = file => createHash('sha256').update(fs.readFileSync(file)).digest('hex');
-
-/** The demo's flow file: the shipped flow, unless the user has changed it in the editor. */
-function flowFile(fresh) {
-  const shipped = path.join(root, 'examples/flows.json');
-  const flows = path.join(userDir, 'flows.json');
-  const mark = path.join(userDir, 'flows.sha256');
-  const edited = fs.existsSync(flows) && !(fs.existsSync(mark) && fs.readFileSync(mark, 'utf8').trim() === hash(flows));
-  if (edited && !fresh) {
-    say('The flow was changed in the editor and is kept (npm start -- --fresh for the shipped one).');
-    return flows;
-  }
-  if (edited) fs.renameSync(flows, path.join(userDir, 'flows.edited.json'));
-  fs.copyFileSync(shipped, flows);
-  fs.writeFileSync(mark, hash(flows) + '\n');
-  return flows;
 }
 
 /** Says on the terminal how the fit goes, until the detector is there. */
@@ -118,7 +99,8 @@ async function main() {
   build();
   const folder = await dataFolder(data);
   prepare(userDir);
-  const flows = flowFile(fresh);
+  const { flows, kept } = placeFlows(path.join(root, 'examples/flows.json'), userDir, fresh);
+  if (kept) say('The flow was changed in the editor and is kept (npm start -- --fresh for the shipped one).');
   const port = await freePort(wanted);
   if (port !== wanted) say(`Port ${wanted} is in use; taking ${port}.`);
   const log = fs.createWriteStream(path.join(userDir, 'node-red.log'));

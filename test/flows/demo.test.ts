@@ -6,7 +6,7 @@ import path from 'node:path';
 import { writeSample } from '../../lib/sample';
 import { ROOT, scratch } from '../support';
 import { TARGETS } from './versions';
-import { getJson, startNodeRed, until, type NodeRed } from './node-red';
+import { getJson, starter, startNodeRed, until, type NodeRed } from './node-red';
 
 interface Part {
   part: string;
@@ -60,6 +60,27 @@ class Tab {
     this.socket.close();
   }
 }
+
+describe('npm start', () => {
+  it('renews its flow, but never one that was edited, unless told to, and then sets it aside', async () => {
+    const { placeFlows } = await starter();
+    const folder = scratch();
+    const shipped = path.join(folder, 'shipped.json');
+    const there = path.join(folder, 'flows.json');
+    const read = (file: string) => fs.readFileSync(file, 'utf8');
+    fs.writeFileSync(shipped, '[1]');
+    assert.deepEqual(placeFlows(shipped, folder), { flows: there, kept: false });
+    fs.writeFileSync(shipped, '[2]');
+    assert.equal(placeFlows(shipped, folder).kept, false);
+    assert.equal(read(there), '[2]');
+    fs.writeFileSync(there, '["mine"]');
+    assert.equal(placeFlows(shipped, folder).kept, true);
+    assert.equal(read(there), '["mine"]');
+    assert.equal(placeFlows(shipped, folder, true).kept, false);
+    assert.equal(read(there), '[2]');
+    assert.equal(read(path.join(folder, 'flows.edited.json')), '["mine"]');
+  });
+});
 
 describe('examples/flows.json', () => {
   it('holds what examples/src says', () => {

@@ -26,20 +26,21 @@ export interface NodeRed {
 }
 
 interface Starter {
+  placeFlows(shipped: string, userDir: string, fresh?: boolean): { flows: string; kept: boolean };
   prepare(userDir: string): void;
   freePort(wanted: number): Promise<number>;
   startNodeRed(options: object): Promise<{ url: string; stop: () => Promise<number> }>;
 }
 
-/** `import` that TypeScript leaves alone: the scripts are ES modules, the tests are not. */
-const load = (file: string) => import(pathToFileURL(path.join(ROOT, file)).href) as Promise<Starter>;
+/** The scripts are ES modules beside dist/, so they are imported by their place and not by a relative name. */
+export const starter = (): Promise<Starter> => import(pathToFileURL(path.join(ROOT, 'scripts/node-red.mjs')).href);
 
 /**
  * Starts Node-RED in a user directory of its own, and waits until its flows run.
  * @throws Error with Node-RED's log when it ends, or does not run within a minute
  */
 export async function startNodeRed({ flows, env, red, node, onLine }: NodeRedOptions): Promise<NodeRed> {
-  const { prepare, freePort, startNodeRed: start } = await load('scripts/node-red.mjs');
+  const { prepare, freePort, startNodeRed: start } = await starter();
   const userDir = scratch();
   prepare(userDir);
   const copy = path.join(userDir, 'flows.json');

@@ -12,9 +12,8 @@ const SIZE = 160;
 
 async function fingerprint(folder: string): Promise<string> {
   const hash = createHash('sha256');
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  const files = entries.filter(e => e.isFile()).map(e => path.join(e.parentPath, e.name));
-  for (const file of files.sort()) hash.update(path.relative(folder, file)).update(await readFile(file));
+  const files = (await readdir(folder, { recursive: true })).filter(name => path.extname(name));
+  for (const file of files.sort()) hash.update(file).update(await readFile(path.join(folder, file)));
   return hash.digest('hex');
 }
 

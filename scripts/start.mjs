@@ -48,7 +48,8 @@ const newest = folder =>
   );
 
 function build() {
-  const built = path.join(root, 'dist/lib/engine/index.js');
+  // copied last of all, so it says that a build went through
+  const built = path.join(root, 'dist/lib/engine/onnx/onnx.proto');
   const sources = ['lib', 'nodes', 'cli'].filter(folder => fs.existsSync(path.join(root, folder)));
   if (fs.existsSync(built) && sources.every(folder => newest(folder) <= fs.statSync(built).mtimeMs)) return;
   say('Building ...');

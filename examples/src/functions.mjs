@@ -5,7 +5,11 @@
 export function fitAll(msg, { node, flow, env, fs, path }) {
   const folder = env.get('GOODPARTS_DATA');
   if (!folder) throw new Error('Set the environment variable GOODPARTS_DATA to a folder in MVTec layout.');
-  const list = sub => fs.readdirSync(path.join(folder, sub)).filter(name => !name.startsWith('.'));
+  const list = sub => {
+    const place = path.join(folder, sub);
+    if (!fs.existsSync(place)) throw new Error(`${folder} is not in MVTec layout: ${sub} is missing.`);
+    return fs.readdirSync(place).filter(name => !name.startsWith('.'));
+  };
   const pictures = sub =>
     list(sub)
       .filter(name => /\.(png|jpe?g|bmp|tiff?|webp)$/i.test(name))
@@ -22,6 +26,7 @@ export function fitAll(msg, { node, flow, env, fs, path }) {
   Object.assign(demo, {
     product: path.basename(folder),
     fit: { stage: 'images', done: 0, total: good.length },
+    sent: good.length,
     began: Date.now(),
     error: null
   });
@@ -34,7 +39,8 @@ export function fitAll(msg, { node, flow, env, fs, path }) {
 export function progress(msg, { flow }) {
   const demo = flow.get('demo');
   const { stage, done, total } = msg.payload;
-  demo.fit = { stage, done, total: total || demo.fit?.total };
+  // the engine cannot know how many pictures are still to come
+  demo.fit = { stage, done, total: stage === 'images' ? demo.sent : total };
   return { payload: { fit: demo.fit } };
 }
 
@@ -45,7 +51,7 @@ export function fitted(msg, { flow }) {
   const first = !demo.detector;
   Object.assign(demo, {
     fit: null,
-    detector: { name, version, images, bankSize, seconds: (Date.now() - demo.began) / 1000 },
+    detector: { name, version, images, sent: demo.sent, bankSize, seconds: (Date.now() - demo.began) / 1000 },
     counts: { ok: 0, review: 0, ng: 0 },
     confusion: null,
     auroc: null,

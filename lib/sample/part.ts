@@ -156,7 +156,7 @@ function label(part: Part, changes: Partial<Print> = {}): string {
     }
     angle = next;
   });
-  const ink = `<path d="${bars}" fill="#16171a"/><g fill="none" stroke="#16171a" stroke-width=".75" stroke-linejoin="round">${arcText(print.code, 116.5, 14, true)}</g>`;
+  const ink = `<path d="${bars}" fill="#16171a"/><g fill="none" stroke="#16171a" stroke-width=".75" stroke-linejoin="round">${arcText(print.code, 116.5, 12.4, true)}</g>`;
   const ghost = print.ghost > 0 ? `<g opacity="${n(print.ghost)}" transform="translate(2.600 1.800)">${ink}</g>` : '';
   return `<g transform="rotate(${n(part.label.angle)}) translate(0 ${n(part.label.shift)})">
   <path d="${path}" transform="translate(.8 1.1)" fill="#000" fill-opacity=".35"/><path d="${path}" fill="url(#coat)"/>

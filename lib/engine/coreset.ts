@@ -2,7 +2,8 @@ import { GoodpartsError } from './errors';
 import { GraphBuilder } from './onnx/builder';
 import type { Preset } from './presets';
 import { randomStream } from './random';
-import type { Runtime, Session } from './runtime';
+import { gatherRows, PairDistances } from './pairs';
+import type { Runtime } from './runtime';
 
 export interface CoresetOptions {
   /** patches to keep */
@@ -149,14 +150,13 @@ function farthest(values: Float32Array, count: number): Int32Array {
 /** Projected patches, and the graph that measures them. */
 class Points {
   private constructor(
-    private readonly session: Session,
+    private readonly pairs: PairDistances,
     private readonly rows: Float32Array,
-    private readonly norms: Float32Array,
     private readonly dimension: number
   ) {}
 
   get count(): number {
-    return this.norms.length;
+    return this.rows.length / this.dimension;
   }
 
   static async project(
@@ -178,29 +178,28 @@ class Points {
       at += projected.length;
     }
     await project?.release();
-    const norms = new Float32Array(total);
-    for (let i = 0; i < total; i++) for (let d = i * to; d < (i + 1) * to; d++) norms[i] += rows[d] * rows[d];
-    return new Points(await runtime.session(distanceGraph(to)), rows, norms, to);
+    return new Points(await PairDistances.create(runtime, to), rows, to);
   }
 
   /** Some of the points, measured by the same graph. */
   subset(indices: Int32Array): Points {
-    const { rows, norms } = this.gather(indices);
-    return new Points(this.session, rows, norms, this.dimension);
+    return new Points(this.pairs, this.gather(indices), this.dimension);
   }
 
   /** Lowers the squared distance of every point to the nearest chosen one, where `chosen` ones are nearer. */
   async approach(distance: Float32Array, chosen: Int32Array): Promise<void> {
+    const centers = this.gather(chosen);
     for (let from = 0; from < this.count; from += ROWS) {
       const to = Math.min(from + ROWS, this.count);
-      distance.set(await this.measure(from, to, chosen, distance), from);
+      const some = this.rows.subarray(from * this.dimension, to * this.dimension);
+      distance.set(await this.pairs.nearest(some, centers, distance.subarray(from, to)), from);
     }
     for (const i of chosen) distance[i] = CHOSEN;
   }
 
   /** Squared distances between all pairs of points, row-major. */
   between(): Promise<Float32Array> {
-    return this.run('squared', this.rows, this.norms, this.rows, this.norms, this.norms);
+    return this.pairs.squared(this.rows, this.rows);
   }
 
   /** Square of the mean distance to some points, as patchcore-inspection starts. */
@@ -215,40 +214,11 @@ class Points {
   }
 
   release(): Promise<void> {
-    return this.session.release();
+    return this.pairs.release();
   }
 
-  private gather(indices: Int32Array): { rows: Float32Array; norms: Float32Array } {
-    const rows = new Float32Array(indices.length * this.dimension);
-    indices.forEach((i, j) =>
-      rows.set(this.rows.subarray(i * this.dimension, (i + 1) * this.dimension), j * this.dimension)
-    );
-    return { rows, norms: Float32Array.from(indices, i => this.norms[i]) };
-  }
-
-  private measure(from: number, to: number, chosen: Int32Array, distance: Float32Array): Promise<Float32Array> {
-    const { rows, norms } = this.gather(chosen);
-    const some = this.rows.subarray(from * this.dimension, to * this.dimension);
-    return this.run('nearest', some, this.norms.subarray(from, to), rows, norms, distance.subarray(from, to));
-  }
-
-  private async run(
-    output: 'squared' | 'nearest',
-    rows: Float32Array,
-    norms: Float32Array,
-    centers: Float32Array,
-    centerNorms: Float32Array,
-    distance: Float32Array
-  ): Promise<Float32Array> {
-    const [n, m, d] = [norms.length, centerNorms.length, this.dimension];
-    const feeds = {
-      rows: { data: rows, dims: [n, d] },
-      norms: { data: norms, dims: [n, 1] },
-      centers: { data: centers, dims: [m, d] },
-      centerNorms: { data: centerNorms, dims: [1, m] },
-      distance: { data: distance, dims: [n] }
-    };
-    return (await this.session.run(feeds, [output]))[output].data;
+  private gather(indices: Int32Array): Float32Array {
+    return gatherRows(this.rows, indices, this.dimension);
   }
 }
 
@@ -260,22 +230,5 @@ function projectionGraph(from: number, to: number, random: () => number): Uint8A
   for (let i = 0; i < matrix.length; i++) if (random() < density) matrix[i] = random() < 0.5 ? value : -value;
   const g = new GraphBuilder();
   g.output(g.op('MatMul', [g.input('x', 'float', ['N', from]), g.floats(matrix, [from, to])]), 'y', 'float', ['N', to]);
-  return g.build();
-}
-
-/** Squared distances of rows to centers, [N, M], and the smallest of each row or the one it had, [N]. */
-function distanceGraph(dimension: number): Uint8Array {
-  const g = new GraphBuilder();
-  const rows = g.input('rows', 'float', ['N', dimension]);
-  const norms = g.input('norms', 'float', ['N', 1]);
-  const centers = g.input('centers', 'float', ['M', dimension]);
-  const centerNorms = g.input('centerNorms', 'float', [1, 'M']);
-  const distance = g.input('distance', 'float', ['N']);
-  const product = g.op('MatMul', [rows, g.op('Transpose', [centers], { perm: [1, 0] })]);
-  const partial = g.op('Sub', [centerNorms, g.op('Add', [product, product])]);
-  const squared = g.op('Max', [g.op('Add', [partial, norms]), g.scalar(0)]);
-  g.output(squared, 'squared', 'float', ['N', 'M']);
-  const nearest = g.op('Min', [distance, g.op('ReduceMin', [squared, g.ints(1)], { keepdims: 0 })]);
-  g.output(nearest, 'nearest', 'float', ['N']);
   return g.build();
 }

@@ -1,9 +1,11 @@
+import { Bank, leaveOneOut, Scored } from './calibrate';
 import { coreset } from './coreset';
 import { decode, Picture } from './decode';
 import type { FitOptions, FitSession } from './engine';
 import { GoodpartsError } from './errors';
 import type { Embeddings, Extractor } from './features';
 import { MapHead, SearchHead } from './head';
+import { PairDistances } from './pairs';
 import { PRESETS } from './presets';
 import { perturbed } from './perturb';
 import type { Runtime } from './runtime';
@@ -20,12 +22,6 @@ interface FitParts {
   store: DetectorStore;
   limits: Partial<ImageLimits>;
   options: FitOptions;
-}
-
-interface Bank {
-  data: Float32Array;
-  /** index of the image that each bank patch came from */
-  origin: Int32Array;
 }
 
 /** A fit under way; see FitSession for the contract. */
@@ -160,38 +156,48 @@ export class PatchCoreFit implements FitSession {
   }
 
   /**
-   * Scores of the good images. Each image is searched in the bank without its own patches, as they would find themselves at
-   * distance zero. A single image has nobody else: slightly shifted and lit copies of it stand in.
+   * Scores of the good images, each without its own patches, as they would find themselves at distance zero. A single image has
+   * nobody else: slightly shifted and lit copies of it stand in.
    */
   private async calibrate(bank: Bank, search: SearchHead, map: MapHead): Promise<Calibration> {
-    const scores: number[] = [];
+    const found = this.images === 1 ? await this.searchCopies(search) : await this.leaveOneOut(bank, search);
     const mapMaxima: number[] = [];
     const values: number[] = [];
-    const measure = async (patches: Float32Array, leftOut?: Int32Array): Promise<void> => {
-      const { distances, score } = await search.search(patches, leftOut);
+    for (const { distances } of found) {
       const { data } = await map.inInput(distances, this.grid!, this.parts.settings);
-      scores.push(score);
       mapMaxima.push(data.reduce((a, b) => Math.max(a, b), 0));
       for (let i = 0; i < data.length; i += 61) values.push(data[i]);
-    };
-    if (this.images === 1) {
-      for (const copy of await perturbed(this.first!)) await measure((await this.embed(copy)).patches[0]);
-    } else {
-      for (const [i, patches] of this.patches.entries()) {
-        this.check();
-        const own = ownPatches(bank.origin, i);
-        // where the whole bank came from one image (all the others being like it), that one has no score
-        if (own.length < bank.origin.length) await measure(patches, own);
-        this.report('calibration', i + 1, this.images);
-      }
     }
     const ascending = (a: number[]): number[] => a.sort((x, y) => x - y);
     return {
       method: this.images === 1 ? 'perturbed' : 'leave-one-out',
-      scores: ascending(scores),
+      scores: ascending(found.map(f => f.score)),
       mapMaxima: ascending(mapMaxima),
       mapMedian: percentile(ascending(values), 50)
     };
+  }
+
+  private async searchCopies(search: SearchHead): Promise<Scored[]> {
+    const found: Scored[] = [];
+    for (const copy of await perturbed(this.first!))
+      found.push(await search.search((await this.embed(copy)).patches[0]));
+    return found;
+  }
+
+  private async leaveOneOut(bank: Bank, search: SearchHead): Promise<Scored[]> {
+    const { runtime, settings } = this.parts;
+    const { dimensions } = this.grid!;
+    const pairs = await PairDistances.create(runtime, dimensions);
+    const onStep = (done: number, total: number): void => {
+      this.check();
+      this.report('calibration', done, total);
+    };
+    try {
+      const { squared } = PRESETS[settings.preset];
+      return await leaveOneOut({ bank, patches: this.patches, dimensions, search, pairs, squared, onStep });
+    } finally {
+      await pairs.release();
+    }
   }
 
   private async embed(picture: Picture): Promise<Embeddings> {
@@ -213,12 +219,6 @@ export class PatchCoreFit implements FitSession {
   private report(stage: FitStage, done: number, total: number): void {
     this.parts.options.onProgress?.({ stage, done, total });
   }
-}
-
-function ownPatches(origin: Int32Array, image: number): Int32Array {
-  const own: number[] = [];
-  origin.forEach((o, i) => o === image && own.push(i));
-  return Int32Array.from(own);
 }
 
 /** Milliseconds since the last call. */

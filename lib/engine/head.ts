@@ -11,6 +11,8 @@ const MAX_MAP = 4e6;
 export interface Distances {
   /** nearest-neighbour distance of each patch, [P] */
   distances: Float32Array;
+  /** index of that nearest bank patch, [P] */
+  nearest: Float32Array;
   score: number;
 }
 
@@ -42,11 +44,11 @@ export class SearchHead {
   async search(patches: Float32Array, leftOut?: Int32Array): Promise<Distances> {
     const norms = leftOut?.length ? this.norms.slice() : this.norms;
     leftOut?.forEach(i => (norms[i] = LEFT_OUT));
-    const { distances, score } = await this.session.run({
+    const { distances, nearest, score } = await this.session.run({
       patches: { data: patches, dims: [patches.length / this.dimensions, this.dimensions] },
       norms: { data: norms, dims: [norms.length] }
     });
-    return { distances: distances.data, score: score.data[0] };
+    return { distances: distances.data, nearest: nearest.data, score: score.data[0] };
   }
 
   release(): Promise<void> {

@@ -21,7 +21,8 @@ const MAX_BLOCKS = 64;
 /**
  * Nearest-neighbour search of one picture's patches in the memory bank, and the image score.
  * Inputs: `patches` float32 [P, D]; `norms` float32 [M] = ||b||^2 of each bank patch, where LEFT_OUT leaves a patch out.
- * Outputs: `distances` float32 [P], the distance to the nearest bank patch; `score` float32 [1].
+ * Outputs: `distances` float32 [P], the distance to the nearest bank patch; `nearest` float32 [P], its
+ * index in the bank (a float, as all outputs are); `score` float32 [1].
  *
  * Nearest: the smallest ||b||^2 - 2 q b, by one MatMul a block; its distance is then taken from the difference of the two patches,
  * as the sum loses digits where they are close. Score: p* = the patch with the largest distance s*, m* = its nearest bank patch,
@@ -39,6 +40,7 @@ export function searchGraph(options: SearchOptions): Uint8Array {
   const nearest = nearestPatch(g, patches, blocks);
   const distances = distance(g, patches, g.op('Gather', [bank, nearest]), squared);
   g.output(distances, 'distances', 'float', ['P']);
+  g.output(g.op('Cast', [nearest], { to: 1 }), 'nearest', 'float', ['P']);
   const top = g.op('ArgMax', [distances], { axis: 0, keepdims: 1 });
   const largest = g.op('Gather', [distances, top]);
   const neighbours = Math.min(options.neighbours, size);

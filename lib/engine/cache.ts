@@ -7,6 +7,8 @@ export interface Lease<T> {
 interface Entry<T> {
   made: Promise<T>;
   leases: number;
+  /** to be freed as soon as nobody uses it */
+  expired?: boolean;
 }
 
 /** Resources that are costly to make, by key: made once, shared, and freed when they are the longest unused of too many. */
@@ -32,6 +34,7 @@ export class LeaseCache<T> {
         if (!open) return;
         open = false;
         entry.leases--;
+        if (entry.expired && entry.leases === 0) void this.drop(key, entry);
         this.shrink(this.limit);
       };
       return { value, release };
@@ -39,6 +42,15 @@ export class LeaseCache<T> {
       entry.leases--;
       if (this.entries.get(key) === entry) this.entries.delete(key);
       throw error;
+    }
+  }
+
+  /** Frees what `matches`, at once or when its last user is done. */
+  expire(matches: (key: string) => boolean): void {
+    for (const [key, entry] of this.entries) {
+      if (!matches(key)) continue;
+      entry.expired = true;
+      if (entry.leases === 0) void this.drop(key, entry);
     }
   }
 
@@ -52,9 +64,13 @@ export class LeaseCache<T> {
     for (const [key, entry] of this.entries) {
       if (this.entries.size <= limit) break;
       if (entry.leases > 0) continue;
-      this.entries.delete(key);
-      freed.push(entry.made.then(this.free, () => undefined));
+      freed.push(this.drop(key, entry));
     }
     return freed;
+  }
+
+  private drop(key: string, entry: Entry<T>): Promise<void> {
+    if (this.entries.get(key) === entry) this.entries.delete(key);
+    return entry.made.then(this.free, () => undefined);
   }
 }

@@ -1,17 +1,14 @@
-import os from 'node:os';
 import path from 'node:path';
-import { Lease, LeaseCache } from './cache';
+import type { Lease } from './cache';
 import { Detector } from './detector';
 import { doctorChecks } from './doctor';
 import type { GoodpartsError } from './errors';
-import { Extractor, extractorKey } from './features';
 import { PatchCoreFit } from './fit';
 import { completeSettings } from './presets';
-import { Runtime } from './runtime';
+import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
 import type {
   DetectorInfo,
-  Device,
   DeviceReport,
   FitProgress,
   FitResult,
@@ -21,17 +18,12 @@ import type {
   ScoreResult
 } from './types';
 
-export interface EngineOptions {
+export interface EngineOptions extends ResourceOptions {
   /** folder of the detector store; made when missing */
   store: string;
-  device?: Device;
   limits?: Partial<ImageLimits>;
-  /** threads of one graph run; default: the machine's cores */
-  threads?: number;
   /** versions of a detector that stay for rollback, the current one included; 0: all */
   keepVersions?: number;
-  /** detectors that stay loaded at the same time; default 16 */
-  maxLoaded?: number;
 }
 
 export interface FitOptions {
@@ -74,14 +66,14 @@ export interface FitSession {
  * ONNX Runtime computes on the calling thread, so a service runs the engine in a process of its own (see lib/host).
  */
 export class Engine {
-  private runtimeMade: Promise<Runtime> | undefined;
   private readonly store: DetectorStore;
-  private readonly extractors = new LeaseCache<Extractor>(2, e => e.release());
-  private readonly detectors: LeaseCache<Detector>;
 
-  constructor(readonly options: EngineOptions) {
+  /** @param resources shared with other engines of the process on the same device; default: its own */
+  constructor(
+    readonly options: EngineOptions,
+    private readonly resources = new Resources(options)
+  ) {
     this.store = new DetectorStore(path.resolve(options.store), options.keepVersions);
-    this.detectors = new LeaseCache<Detector>(options.maxLoaded ?? 16, d => d.release());
   }
 
   /**
@@ -91,8 +83,8 @@ export class Engine {
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
     const complete = completeSettings(settings);
-    const runtime = await this.runtime();
-    const lease = await this.extractor(complete);
+    const runtime = await this.resources.runtime();
+    const lease = await this.resources.extractor(complete);
     const { store, options: engine } = this;
     const fit = new PatchCoreFit({
       name,
@@ -178,37 +170,26 @@ export class Engine {
 
   /** What was asked to run the graphs and what really does. */
   async device(): Promise<DeviceReport> {
-    return (await this.runtime()).device;
+    return (await this.resources.runtime()).device;
   }
 
   /** What is installed, which device works, and whether the self-test holds there. */
   async doctor(): Promise<DoctorReport> {
-    const runtime = await this.runtime();
+    const runtime = await this.resources.runtime();
     return { device: runtime.device, checks: await Promise.all(doctorChecks(runtime, this.store.folder)) };
   }
 
   /** Frees everything that is loaded and not in use. */
-  async close(): Promise<void> {
-    await this.detectors.clear();
-    await this.extractors.clear();
-  }
-
-  private runtime(): Promise<Runtime> {
-    this.runtimeMade ??= Runtime.create(this.options.device, this.options.threads ?? os.availableParallelism());
-    return this.runtimeMade;
-  }
-
-  private async extractor(settings: Required<FitSettings>): Promise<Lease<Extractor>> {
-    const runtime = await this.runtime();
-    return this.extractors.acquire(extractorKey(settings), () => Extractor.create(runtime, settings));
+  close(): Promise<void> {
+    return this.resources.close();
   }
 
   private async detector(name: string, version?: string): Promise<Lease<Detector>> {
     const wanted = version ?? (await this.store.current(name));
-    const runtime = await this.runtime();
+    const runtime = await this.resources.runtime();
     const stamp = await this.store.stamp(name, wanted);
-    return this.detectors.acquire(`${name}@${wanted}@${stamp}`, () =>
-      Detector.load(runtime, this.store, name, wanted, s => this.extractor(s))
+    return this.resources.detector(path.join(this.store.folder, name), `${wanted} ${stamp}`, !version, () =>
+      Detector.load(runtime, this.store, name, wanted, settings => this.resources.extractor(settings))
     );
   }
 }

@@ -6,3 +6,4 @@ export { DEFAULT_LIMITS, openImage } from './decode';
 export { PIXEL_RULE } from './detector';
 export { checkName, DetectorStore } from './store';
 export { regions } from './regions';
+export { Resources } from './resources';

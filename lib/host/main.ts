@@ -3,19 +3,27 @@
  * a Node-RED that is gone leaves no engine behind.
  */
 import os from 'node:os';
-import { Engine, GoodpartsError, type EngineOptions, type FitSession, type ScoreResult } from '../engine';
+import { Engine, GoodpartsError, Resources, type EngineOptions, type FitSession, type ScoreResult } from '../engine';
 import { toWire, toWireScore, type Answer, type Call, type Method, type Methods } from './protocol';
 
 type Handlers = { [M in Method]: (engine: Engine, ...args: Methods[M]['args']) => Promise<Methods[M]['value']> };
 
 const engines = new Map<string, Engine>();
+/** Stores and limits may differ between the nodes of a flow; backbones and detectors are loaded once for all. */
+const resources = new Map<string, Resources>();
 let session: FitSession | undefined;
 
 function engineFor(options: EngineOptions): Engine {
+  const { device, threads, maxLoaded } = options;
+  const shared = known(resources, { device, threads, maxLoaded }, o => new Resources(o));
+  return known(engines, options, o => new Engine(o, shared));
+}
+
+function known<O, T>(things: Map<string, T>, options: O, make: (options: O) => T): T {
   const key = JSON.stringify(options);
-  const engine = engines.get(key) ?? new Engine(options);
-  engines.set(key, engine);
-  return engine;
+  const thing = things.get(key) ?? make(options);
+  things.set(key, thing);
+  return thing;
 }
 
 function currentSession(): FitSession {

@@ -139,6 +139,39 @@ describe('engine', () => {
     }
   });
 
+  it('scores by the plain distance where there is only one neighbour to weigh with', async () => {
+    const engine = new Engine({ store: scratch() });
+    const images = await parts(3);
+    const score = async (name: string) => scored((await engine.score(name, [await part({ defect: true })]))[0]).score;
+    for (const [name, settings] of Object.entries({
+      k1: { neighbours: 1 },
+      one: { bankSize: 1 },
+      two: { bankSize: 2 }
+    })) {
+      const { calibration } = await engine.fit(name, images, { ...SMALL, ...settings });
+      assert.ok(
+        calibration.scores.every(s => s > 0),
+        `${name}: ${calibration.scores}`
+      );
+      assert.ok((await score(name)) > 0, name);
+    }
+    await engine.fit('plain', images, { ...SMALL, reweight: false });
+    assert.ok(Math.abs((await score('k1')) - (await score('plain'))) < 1e-6);
+  });
+
+  it('keeps one version of a detector loaded, however often it is fitted anew', async () => {
+    const engine = new Engine({ store: scratch(), keepVersions: 2 });
+    const images = await parts(30);
+    const rss: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      await engine.fit('daily', images, { inputWidth: 128, inputHeight: 128, coresetRatio: 1 });
+      await engine.score('daily', [images[0]]);
+      rss.push(process.memoryUsage().rss / 1e6);
+    }
+    // kept loaded, each version would add some 80 MB
+    assert.ok(rss[5] - rss[1] < 120, `resident memory after each version, MB: ${rss.map(Math.round).join(', ')}`);
+  });
+
   it('marks what lies beside a centre crop as not inspected, and leaves it out of the damage', async () => {
     const engine = new Engine({ store: scratch() });
     const settings = { preset: 'pci' as const, inputWidth: 64, inputHeight: 64, resizeShorter: 72 };

@@ -4,7 +4,7 @@ export interface SearchOptions {
   /** memory bank, row-major [M, D] */
   bank: Float32Array;
   dimensions: number;
-  /** neighbours in the re-weighting; 0: the image score is the largest patch distance */
+  /** neighbours in the re-weighting; below 2: the image score is the largest patch distance */
   neighbours: number;
   /** distances stay squared (faiss) instead of true L2 */
   squared: boolean;
@@ -44,7 +44,8 @@ export function searchGraph(options: SearchOptions): Uint8Array {
   const top = g.op('ArgMax', [distances], { axis: 0, keepdims: 1 });
   const largest = g.op('Gather', [distances, top]);
   const neighbours = Math.min(options.neighbours, size);
-  if (!neighbours) {
+  // among one neighbour the softmax is 1 and the weight 0; anomalib takes the plain distance then
+  if (neighbours < 2) {
     g.output(largest, 'score', 'float', [1]);
     return g.build();
   }
@@ -61,7 +62,9 @@ export function searchGraph(options: SearchOptions): Uint8Array {
   const present = g.op('Less', [row(relativeDistance), g.scalar(LEFT_OUT / 10)]);
   const neighbourhood = g.op('Where', [present, toSupport, g.scalar(-LEFT_OUT)]);
   const first = g.op('Gather', [g.op('Softmax', [neighbourhood], { axis: 0 }), g.ints(0)]);
-  g.output(g.op('Mul', [largest, g.op('Sub', [g.scalar(1), first])]), 'score', 'float', [1]);
+  const second = g.op('Gather', [present, g.ints(1)]);
+  const weight = g.op('Where', [second, g.op('Sub', [g.scalar(1), first]), g.scalar(1)]);
+  g.output(g.op('Mul', [largest, weight]), 'score', 'float', [1]);
   return g.build();
 }
 

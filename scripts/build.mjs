@@ -36,5 +36,9 @@ function copyAsIs(folder) {
 fs.rmSync(dist, { recursive: true, force: true });
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
 const { status } = spawnSync(process.execPath, [tsc, '-p', root], { stdio: 'inherit' });
-if (status !== 0) process.exit(status ?? 1);
+if (status !== 0) {
+  // what a failed build leaves must not pass for a newer one
+  fs.rmSync(dist, { recursive: true, force: true });
+  process.exit(status ?? 1);
+}
 for (const folder of ['nodes', 'lib']) copyAsIs(folder);

@@ -101,16 +101,19 @@ async function choose(
   before = 0
 ): Promise<Int32Array> {
   if (points.count <= DENSE) return chooseDense(await points.between(), distance, most, floor);
+  const size = Math.max(DENSE, Math.ceil(points.count * SHARE));
+  // one block of memory for all rounds: there may be thousands, and each would leave tens of megabytes to the garbage collector
+  const room = new Float32Array(size * points.dimension);
   const chosen: number[] = [];
   while (chosen.length < most) {
     if (options?.signal?.aborted) throw new GoodpartsError('fit-aborted', 'The fit was stopped.');
-    const candidates = farthest(distance, Math.max(DENSE, Math.ceil(points.count * SHARE)));
+    const candidates = farthest(distance, size);
     if (distance[candidates[0]] < floor) break;
     const others = distance[candidates[candidates.length - 1]];
     const current = Float32Array.from(candidates, i => distance[i]);
-    const block = (await choose(points.subset(candidates), current, most - chosen.length, Math.max(floor, others))).map(
-      i => candidates[i]
-    );
+    const block = (
+      await choose(points.subset(candidates, room), current, most - chosen.length, Math.max(floor, others))
+    ).map(i => candidates[i]);
     await points.approach(distance, block);
     block.forEach(i => chosen.push(i));
     options?.onProgress?.(before + chosen.length);
@@ -152,7 +155,7 @@ class Points {
   private constructor(
     private readonly pairs: PairDistances,
     private readonly rows: Float32Array,
-    private readonly dimension: number
+    readonly dimension: number
   ) {}
 
   get count(): number {
@@ -181,14 +184,14 @@ class Points {
     return new Points(await PairDistances.create(runtime, to), rows, to);
   }
 
-  /** Some of the points, measured by the same graph. */
-  subset(indices: Int32Array): Points {
-    return new Points(this.pairs, this.gather(indices), this.dimension);
+  /** Some of the points, measured by the same graph; `room` holds them until the next call with the same room. */
+  subset(indices: Int32Array, room: Float32Array): Points {
+    return new Points(this.pairs, gatherRows(this.rows, indices, this.dimension, room), this.dimension);
   }
 
   /** Lowers the squared distance of every point to the nearest chosen one, where `chosen` ones are nearer. */
   async approach(distance: Float32Array, chosen: Int32Array): Promise<void> {
-    const centers = this.gather(chosen);
+    const centers = gatherRows(this.rows, chosen, this.dimension);
     for (let from = 0; from < this.count; from += ROWS) {
       const to = Math.min(from + ROWS, this.count);
       const some = this.rows.subarray(from * this.dimension, to * this.dimension);
@@ -215,10 +218,6 @@ class Points {
 
   release(): Promise<void> {
     return this.pairs.release();
-  }
-
-  private gather(indices: Int32Array): Float32Array {
-    return gatherRows(this.rows, indices, this.dimension);
   }
 }
 

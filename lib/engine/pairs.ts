@@ -1,9 +1,13 @@
 import { GraphBuilder } from './onnx/builder';
 import type { Runtime, Session } from './runtime';
 
-/** Some rows of a row-major matrix. */
-export function gatherRows(rows: Float32Array, indices: ArrayLike<number>, dimension: number): Float32Array {
-  const some = new Float32Array(indices.length * dimension);
+/** Some rows of a row-major matrix; copied into `some`, where it is given. */
+export function gatherRows(
+  rows: Float32Array,
+  indices: ArrayLike<number>,
+  dimension: number,
+  some: Float32Array = new Float32Array(indices.length * dimension)
+): Float32Array {
   for (let i = 0; i < indices.length; i++)
     some.set(rows.subarray(indices[i] * dimension, (indices[i] + 1) * dimension), i * dimension);
   return some;

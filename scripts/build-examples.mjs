@@ -1,12 +1,20 @@
-// Puts examples/src into examples/flows.json: page.html into the template node "page", and the body of every function of
-// functions.mjs into the function node of that name (fitAll -> "fit all"). With --check it only says whether that is done.
+// Puts examples/src into the flows of examples/: the body of every function there into the function node of that name
+// (fitAll -> "fit all"), and page.html into the template node "page". With --check it only says whether that is done.
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import * as functions from '../examples/src/functions.mjs';
+import * as busy from '../examples/src/busy.mjs';
+import * as camera from '../examples/src/camera.mjs';
+import * as demo from '../examples/src/functions.mjs';
+import * as http from '../examples/src/http.mjs';
 
 const examples = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples');
-const file = path.join(examples, 'flows.json');
+const flowFiles = {
+  'flows.json': { functions: demo, page: 'src/page.html' },
+  'inspect-by-http.json': { functions: http },
+  'several-products.json': { functions: camera },
+  'busy-line.json': { functions: { ...camera, ...busy } }
+};
 
 const words = name => name.replace(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`);
 
@@ -15,22 +23,26 @@ function body(fn) {
   return lines.map(line => line.replace(/^ {2}/, '')).join('\n');
 }
 
-function assemble(flows) {
+function assemble(file, flows) {
+  const { functions, page } = flowFiles[file];
   const take = (type, name, field, value) => {
     const node = flows.find(n => n.type === type && n.name === name);
-    if (!node) throw new Error(`examples/flows.json has no ${type} node "${name}".`);
+    if (!node) throw new Error(`examples/${file} has no ${type} node "${name}".`);
     node[field] = value;
   };
   for (const [name, fn] of Object.entries(functions)) take('function', words(name), 'func', body(fn));
-  take('template', 'page', 'template', fs.readFileSync(path.join(examples, 'src/page.html'), 'utf8'));
+  if (page) take('template', 'page', 'template', fs.readFileSync(path.join(examples, page), 'utf8'));
   return JSON.stringify(flows, null, 2) + '\n';
 }
 
-const before = fs.readFileSync(file, 'utf8');
-const after = assemble(JSON.parse(before));
-if (process.argv.includes('--check')) {
-  if (before !== after) {
-    console.error('examples/flows.json is not what examples/src says: run node scripts/build-examples.mjs');
-    process.exit(1);
+for (const file of Object.keys(flowFiles)) {
+  const place = path.join(examples, file);
+  const before = fs.readFileSync(place, 'utf8');
+  const after = assemble(file, JSON.parse(before));
+  if (before === after) continue;
+  if (!process.argv.includes('--check')) fs.writeFileSync(place, after);
+  else {
+    console.error(`examples/${file} is not what examples/src says: run node scripts/build-examples.mjs`);
+    process.exitCode = 1;
   }
-} else fs.writeFileSync(file, after);
+}

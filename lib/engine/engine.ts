@@ -86,7 +86,7 @@ export class Engine {
 
   /**
    * Starts a fit into which images are put one by one.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `backbone-*`
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `backbone-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
@@ -94,6 +94,10 @@ export class Engine {
     const runtime = await this.runtime();
     const lease = await this.extractor(complete);
     const { store, options: engine } = this;
+    await store.checkWritable(name).catch(error => {
+      lease.release();
+      throw error;
+    });
     const fit = new PatchCoreFit({
       name,
       settings: complete,

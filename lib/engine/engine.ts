@@ -78,7 +78,7 @@ export class Engine {
 
   /**
    * Starts a fit into which images are put one by one.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `backbone-*`
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `backbone-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
@@ -86,6 +86,10 @@ export class Engine {
     const runtime = await this.resources.runtime();
     const lease = await this.resources.extractor(complete);
     const { store, options: engine } = this;
+    await store.checkWritable(name).catch(error => {
+      lease.release();
+      throw error;
+    });
     const fit = new PatchCoreFit({
       name,
       settings: complete,

@@ -99,35 +99,50 @@ export class DetectorStore {
     return { info: await this.info(name, version), arrays };
   }
 
+  /**
+   * Makes sure that a detector can be saved, before hours are spent on fitting it; makes the store's folder where it is missing.
+   * @throws GoodpartsError `name-invalid`, `store-write`
+   */
+  async checkWritable(name: string): Promise<void> {
+    const home = this.place(name);
+    try {
+      await fs.mkdir(this.folder, { recursive: true });
+      const made = await fs.readdir(home).then(() => true, unlessMissing(false));
+      await fs.access(made ? home : this.folder, fs.constants.W_OK);
+    } catch (error) {
+      throw await this.unwritable(name, error as Error);
+    }
+  }
+
   /** Saves a new version and makes it current. Returns its name. @throws GoodpartsError `store-write`; the store is then as before */
   async save(info: StoredInfo, arrays: Arrays): Promise<string> {
-    const home = this.place(info.name);
-    const beside = path.join(home, `.writing-${crypto.randomUUID()}`);
+    let written = this.place(info.name, `.writing-${crypto.randomUUID()}`);
+    let version: string;
     try {
-      await fs.mkdir(beside, { recursive: true });
-      await writeVersion(beside, info, arrays);
-      const version = await this.moveIn(info.name, beside);
+      await fs.mkdir(written, { recursive: true });
+      await writeVersion(written, info, arrays);
+      version = await this.moveIn(info.name, written);
+      written = this.place(info.name, version);
       await this.activate(info.name, version);
-      await this.prune(info.name, version);
-      return version;
     } catch (error) {
-      await fs.rm(beside, { recursive: true, force: true }).catch(() => undefined);
-      if (error instanceof GoodpartsError) throw error;
-      throw new GoodpartsError(
-        'store-write',
-        `The detector cannot be saved in ${home}: ${(error as Error).message}. The previous version stays in use.`,
-        {
-          cause: (error as NodeJS.ErrnoException).code ?? ''
-        }
-      );
+      await fs.rm(written, { recursive: true, force: true }).catch(() => undefined);
+      throw error instanceof GoodpartsError ? error : await this.unwritable(info.name, error as Error);
     }
+    // the new version is in use already: one that cannot be removed yet (Windows, NFS) goes with the next save
+    await this.prune(info.name, version).catch(() => undefined);
+    return version;
   }
 
   async activate(name: string, version: string): Promise<void> {
     await this.readFile(name, checkVersion(version), INFO);
     const beside = this.place(name, `.current-${crypto.randomUUID()}`);
-    await writeDurably(beside, Buffer.from(version + '\n'));
-    await fs.rename(beside, this.place(name, CURRENT));
+    try {
+      await writeDurably(beside, Buffer.from(version + '\n'));
+      await fs.rename(beside, this.place(name, CURRENT));
+    } catch (error) {
+      await fs.rm(beside, { force: true }).catch(() => undefined);
+      throw error;
+    }
   }
 
   async delete(name: string, version?: string): Promise<void> {
@@ -157,6 +172,15 @@ export class DetectorStore {
         version
       });
     }
+  }
+
+  private async unwritable(name: string, error: NodeJS.ErrnoException): Promise<GoodpartsError> {
+    const stays = await this.current(name).then(
+      version => ` The previous version, ${version}, stays in use.`,
+      () => ''
+    );
+    const message = `The detector cannot be saved in ${this.place(name)}: ${error.message}.${stays}`;
+    return new GoodpartsError('store-write', message, { cause: error.code ?? '' });
   }
 
   private async damaged(name: string, version: string, file: string): Promise<GoodpartsError> {
@@ -236,4 +260,12 @@ async function writeDurably(file: string, bytes: Uint8Array): Promise<void> {
 
 function parseSums(text: string): { sha256: string; file: string }[] {
   return [...text.matchAll(/^([0-9a-f]{64}) {2}([\w.-]+)$/gm)].map(([, sha256, file]) => ({ sha256, file }));
+}
+
+/** A handler of rejections: what is not there is `value`, anything else stays an error. */
+function unlessMissing<T>(value: T): (error: NodeJS.ErrnoException) => T {
+  return error => {
+    if (error.code === 'ENOENT') return value;
+    throw error;
+  };
 }

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync, fork } from 'node:child_process';
 import fs from 'node:fs';
+import fsp from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Engine, GoodpartsError } from '../../lib/engine';
 import { checkName, DetectorStore, StoredInfo } from '../../lib/engine/store';
 import { completeSettings } from '../../lib/engine/presets';
-import { part, parts, scratch, SMALL } from '../support';
+import { part, parts, put, scratch, SMALL } from '../support';
 
 const INFO: StoredInfo = {
   name: 'part',
@@ -26,6 +27,17 @@ const code = (expected: string) => (error: unknown) => {
   assert.equal(error.code, expected, error.message);
   return true;
 };
+
+/** Runs `body` while one function of the file system fails: what a busy file or a full disk does, on any machine. */
+async function failing<T>(what: 'rm' | 'rename', errno: string, body: () => Promise<T>): Promise<T> {
+  const real = fsp[what];
+  fsp[what] = () => Promise.reject(Object.assign(new Error(errno), { code: errno }));
+  try {
+    return await body();
+  } finally {
+    Object.assign(fsp, { [what]: real });
+  }
+}
 
 describe('detector store', () => {
   it('saves versions, keeps some for rollback, switches and deletes', async () => {
@@ -144,6 +156,53 @@ describe('detector store', () => {
     } finally {
       execFileSync('umount', [folder]);
     }
+  });
+
+  it('has saved the new version even where an old one cannot be removed', async () => {
+    const folder = scratch();
+    const store = new DetectorStore(folder, 1);
+    await store.save(INFO, bank());
+    assert.equal(await failing('rm', 'EBUSY', () => store.save(INFO, bank())), 'v2');
+    assert.equal(await store.current('part'), 'v2');
+    assert.deepEqual(await store.versions('part'), ['v1', 'v2']);
+    assert.equal(await store.save(INFO, bank()), 'v3');
+    assert.deepEqual(await store.versions('part'), ['v3']);
+  });
+
+  it('is as before when the new version cannot be made the current one', async () => {
+    const folder = scratch();
+    const store = new DetectorStore(folder);
+    await store.save(INFO, bank());
+    const current = path.join(folder, 'part', 'current');
+    fs.rmSync(current);
+    put(path.join(current, 'in the way')); // a folder, over which no file is renamed
+    await assert.rejects(store.save(INFO, bank()), error => {
+      code('store-write')(error);
+      assert.doesNotMatch((error as Error).message, /stays in use/);
+      return true;
+    });
+    assert.deepEqual(fs.readdirSync(path.join(folder, 'part')).sort(), ['current', 'v1']);
+  });
+
+  it('says that it cannot be written before a fit, and which version stays in use', async () => {
+    const folder = scratch();
+    put(path.join(folder, 'file'));
+    const none = new Engine({ store: path.join(folder, 'file', 'store') });
+    await assert.rejects(none.startFit('part', SMALL), error => {
+      code('store-write')(error);
+      assert.match((error as Error).message, /cannot be saved in .*ENOTDIR/);
+      assert.doesNotMatch((error as Error).message, /stays in use/);
+      return true;
+    });
+    await assert.rejects(new Engine({ store: folder }).startFit('file', SMALL), code('store-write'));
+
+    const store = new DetectorStore(folder);
+    await store.save(INFO, bank());
+    await assert.rejects(
+      failing('rename', 'EROFS', () => store.save(INFO, bank())),
+      /EROFS\. The previous version, v1, stays in use\.$/
+    );
+    assert.deepEqual(fs.readdirSync(path.join(folder, 'part')).sort(), ['current', 'v1']);
   });
 
   it('swaps a new version in under scoring, and refuses a damaged or foreign one', async () => {

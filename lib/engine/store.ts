@@ -24,6 +24,19 @@ export function checkName(name: unknown): string {
 /** What a version holds beside `detector.json`, each as `<key>.npy`. */
 export type Arrays = Record<string, Npy>;
 
+type Shape = (array: Npy, info: StoredInfo) => boolean;
+const floats: Shape = ({ data, shape }) => data instanceof Float32Array && shape.length === 1;
+/** The arrays that every version has, and what they have to be like; see fit.ts and selftest.ts. */
+const SHAPES: Record<string, Shape> = {
+  bank: ({ data, shape }, info) =>
+    data instanceof Float32Array && `${shape}` === `${[info.bankSize, info.dimensions]}` && info.bankSize > 0,
+  'bank-origin': ({ shape }, info) => `${shape}` === `${info.bankSize}`,
+  'selftest-image': ({ data, shape }) => data instanceof Uint8Array && shape.length === 3 && shape[2] === 3,
+  'selftest-embedding': floats,
+  'selftest-map': floats
+};
+const ARRAYS = Object.keys(SHAPES);
+
 /** `detector.json`: everything about a version but its place in the store. */
 export type StoredInfo = Omit<DetectorInfo, 'current' | 'version'> & { selfTest: { score: number } };
 
@@ -61,14 +74,24 @@ export class DetectorStore {
     return entries.filter(e => VERSION.test(e)).sort((a, b) => number(a) - number(b));
   }
 
-  /** The version in use. @throws GoodpartsError `name-invalid`, `detector-unknown` */
+  /** The version in use. @throws GoodpartsError `name-invalid`, `detector-unknown`, `detector-damaged` */
   async current(name: string): Promise<string> {
-    const version = await fs.readFile(this.place(name, CURRENT), 'utf8').catch(() => '');
-    if (VERSION.test(version.trim())) return version.trim();
+    const version = await this.pointer(name);
+    const versions = await this.versions(name);
+    if (versions.includes(version)) return version;
+    if (!versions.length)
+      throw new GoodpartsError(
+        'detector-unknown',
+        `There is no detector "${name}" yet: fit it with images of good parts first.`,
+        { name }
+      );
+    // a fit may have replaced it, and removed that version, between the two looks
+    if ((await this.pointer(name)) !== version) return this.current(name);
+    const previous = versions.at(-1)!;
     throw new GoodpartsError(
-      'detector-unknown',
-      `There is no detector "${name}" yet: fit it with images of good parts first.`,
-      { name }
+      'detector-damaged',
+      `Detector "${name}" is damaged: the file ${CURRENT} does not name one of its versions. ${advice(previous)}`,
+      { name, file: CURRENT, previous }
     );
   }
 
@@ -78,25 +101,35 @@ export class DetectorStore {
     return stat ? `${stat.ino}-${stat.mtimeMs}` : '';
   }
 
-  /** `detector.json` of a version (the current one by default), without reading its arrays. */
+  /**
+   * `detector.json` of a version (the current one by default), without reading its arrays.
+   * @throws GoodpartsError `detector-unknown`, `detector-damaged`
+   */
   async info(name: string, version?: string): Promise<DetectorInfo & StoredInfo> {
     const inUse = await this.current(name).catch(error => (version ? '' : Promise.reject(error as Error)));
     const wanted = version ?? inUse;
     const text = await this.readFile(name, checkVersion(wanted), INFO);
-    return { ...(JSON.parse(text.toString('utf8')) as StoredInfo), name, version: wanted, current: wanted === inUse };
+    const info = parseInfo(text.toString('utf8'));
+    if (!info) throw await this.damaged(name, wanted, INFO);
+    return { ...info, name, version: wanted, current: wanted === inUse };
   }
 
   /** Reads a version and checks every file of it. @throws GoodpartsError `detector-unknown`, `detector-damaged` */
   async read(name: string, version: string): Promise<StoredDetector> {
     const sums = parseSums((await this.readFile(name, checkVersion(version), SUMS)).toString('utf8'));
-    if (!sums.some(s => s.file === INFO)) throw await this.damaged(name, version, SUMS);
+    const listed = new Set(sums.map(s => s.file));
+    if (![INFO, ...ARRAYS.map(key => `${key}.npy`)].every(file => listed.has(file)))
+      throw await this.damaged(name, version, SUMS);
     const arrays: Arrays = {};
     for (const { file, sha256 } of sums) {
       const bytes = await this.readFile(name, version, file);
       if (hash(bytes) !== sha256) throw await this.damaged(name, version, file);
-      if (file.endsWith('.npy')) arrays[file.slice(0, -4)] = decodeNpy(bytes);
+      if (file.endsWith('.npy')) arrays[file.slice(0, -4)] = await this.decode(name, version, file, bytes);
     }
-    return { info: await this.info(name, version), arrays };
+    const info = await this.info(name, version);
+    const wrong = ARRAYS.find(key => !SHAPES[key](arrays[key], info));
+    if (wrong) throw await this.damaged(name, version, `${wrong}.npy`);
+    return { info, arrays };
   }
 
   /**
@@ -146,7 +179,10 @@ export class DetectorStore {
   }
 
   async delete(name: string, version?: string): Promise<void> {
-    const inUse = await this.current(name);
+    const inUse = await this.current(name).catch((error: GoodpartsError) => {
+      if (error.code !== 'detector-damaged') throw error;
+      return ''; // a damaged one can be removed, too
+    });
     if (version === inUse)
       throw new GoodpartsError(
         'store-write',
@@ -158,6 +194,19 @@ export class DetectorStore {
 
   private place(name: string, ...rest: string[]): string {
     return path.join(this.folder, checkName(name), ...rest);
+  }
+
+  /** What the file `current` says; empty where it is missing. */
+  private async pointer(name: string): Promise<string> {
+    return (await fs.readFile(this.place(name, CURRENT), 'utf8').catch(() => '')).trim();
+  }
+
+  private async decode(name: string, version: string, file: string, bytes: Buffer): Promise<Npy> {
+    try {
+      return decodeNpy(bytes);
+    } catch {
+      throw await this.damaged(name, version, file);
+    }
   }
 
   private async readFile(name: string, version: string, file: string): Promise<Buffer> {
@@ -185,12 +234,9 @@ export class DetectorStore {
 
   private async damaged(name: string, version: string, file: string): Promise<GoodpartsError> {
     const older = (await this.versions(name)).filter(v => number(v) < number(version)).at(-1) ?? null;
-    const advice = older
-      ? `Version ${older} is still there: make it current, or fit again.`
-      : 'There is no older version: fit again.';
     return new GoodpartsError(
       'detector-damaged',
-      `Detector "${name}" ${version} is damaged: ${file} is missing or was changed. ${advice}`,
+      `Detector "${name}" ${version} is damaged: ${file} is missing or was changed. ${advice(older)}`,
       {
         name,
         version,
@@ -228,6 +274,11 @@ export class DetectorStore {
   }
 }
 
+function advice(version: string | null): string {
+  if (version === null) return 'There is no older version: fit again.';
+  return `Version ${version} is still there: make it current, or fit again.`;
+}
+
 const number = (version: string): number => Number(version.slice(1));
 const hash = (bytes: Uint8Array): string => crypto.createHash('sha256').update(bytes).digest('hex');
 
@@ -255,6 +306,17 @@ async function writeDurably(file: string, bytes: Uint8Array): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** Nothing when the text is not what `writeVersion` writes: its users look into these without asking. */
+function parseInfo(text: string): StoredInfo | undefined {
+  try {
+    const info = JSON.parse(text) as StoredInfo;
+    const whole = info.settings.backbone && info.calibration.scores.length && Number.isFinite(info.selfTest.score);
+    return whole ? info : undefined;
+  } catch {
+    return undefined;
   }
 }
 

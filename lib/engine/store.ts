@@ -56,8 +56,15 @@ export class DetectorStore {
     private readonly keepVersions = 5
   ) {}
 
+  /** All versions of all detectors, by name, newest first; none where the folder is missing. @throws GoodpartsError `path-missing` */
   async list(): Promise<DetectorInfo[]> {
-    const entries = await fs.readdir(this.folder, { withFileTypes: true }).catch(() => []);
+    const entries = await fs
+      .readdir(this.folder, { withFileTypes: true })
+      .catch(unlessMissing([]))
+      .catch((error: NodeJS.ErrnoException) => {
+        const why = error.code === 'ENOTDIR' ? 'is not a folder' : `cannot be read (${error.code})`;
+        throw new GoodpartsError('path-missing', `The detector store ${this.folder} ${why}.`);
+      });
     const names = entries.filter(e => e.isDirectory() && NAME.test(e.name)).map(e => e.name);
     const infos: DetectorInfo[] = [];
     for (const name of names.sort())

@@ -2,13 +2,26 @@ import crypto from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { GoodpartsError } from './errors';
-import { decodeNpy, encodeNpy, Npy, NpyData } from './npy';
+import { decodeNpy, Npy } from './npy';
 import type { DetectorInfo } from './types';
+import {
+  Arrays,
+  ARRAYS,
+  hash,
+  INFO,
+  parseInfo,
+  parseSums,
+  StoredInfo,
+  SUMS,
+  unfit,
+  writeDurably,
+  writeVersion
+} from './version';
+
+export type { Arrays, StoredInfo };
 
 const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const VERSION = /^v[1-9]\d{0,8}$/;
-const INFO = 'detector.json';
-const SUMS = 'SHA256SUMS';
 const CURRENT = 'current';
 
 /** @throws GoodpartsError `name-invalid`; a name becomes a folder, so it is never allowed to be a path */
@@ -20,25 +33,6 @@ export function checkName(name: unknown): string {
     );
   return name;
 }
-
-/** What a version holds beside `detector.json`, each as `<key>.npy`. */
-export type Arrays = Record<string, Npy>;
-
-type Shape = (array: Npy, info: StoredInfo) => boolean;
-const floats: Shape = ({ data, shape }) => data instanceof Float32Array && shape.length === 1;
-/** The arrays that every version has, and what they have to be like; see fit.ts and selftest.ts. */
-const SHAPES: Record<string, Shape> = {
-  bank: ({ data, shape }, info) =>
-    data instanceof Float32Array && `${shape}` === `${[info.bankSize, info.dimensions]}` && info.bankSize > 0,
-  'bank-origin': ({ shape }, info) => `${shape}` === `${info.bankSize}`,
-  'selftest-image': ({ data, shape }) => data instanceof Uint8Array && shape.length === 3 && shape[2] === 3,
-  'selftest-embedding': floats,
-  'selftest-map': floats
-};
-const ARRAYS = Object.keys(SHAPES);
-
-/** `detector.json`: everything about a version but its place in the store. */
-export type StoredInfo = Omit<DetectorInfo, 'current' | 'version'> & { selfTest: { score: number } };
 
 export interface StoredDetector {
   info: DetectorInfo & StoredInfo;
@@ -134,7 +128,7 @@ export class DetectorStore {
       if (file.endsWith('.npy')) arrays[file.slice(0, -4)] = await this.decode(name, version, file, bytes);
     }
     const info = await this.info(name, version);
-    const wrong = ARRAYS.find(key => !SHAPES[key](arrays[key], info));
+    const wrong = unfit(arrays, info);
     if (wrong) throw await this.damaged(name, version, `${wrong}.npy`);
     return { info, arrays };
   }
@@ -287,48 +281,11 @@ function advice(version: string | null): string {
 }
 
 const number = (version: string): number => Number(version.slice(1));
-const hash = (bytes: Uint8Array): string => crypto.createHash('sha256').update(bytes).digest('hex');
 
 function checkVersion(version: string): string {
   if (!VERSION.test(version))
     throw new GoodpartsError('detector-unknown', `"${version.slice(0, 40)}" is no version; versions are v1, v2, ...`);
   return version;
-}
-
-async function writeVersion(folder: string, info: StoredInfo, arrays: Arrays): Promise<void> {
-  const files = new Map<string, Buffer>(
-    Object.entries(arrays).map(([key, array]: [string, Npy<NpyData>]) => [`${key}.npy`, encodeNpy(array)])
-  );
-  files.set(INFO, Buffer.from(JSON.stringify(info, null, 2) + '\n'));
-  const sums = [...files].map(([file, bytes]) => `${hash(bytes)}  ${file}\n`).join('');
-  for (const [file, bytes] of [...files, [SUMS, Buffer.from(sums)] as const])
-    await writeDurably(path.join(folder, file), bytes);
-}
-
-/** Writes and waits until the disk has it: a rename must not overtake the data. */
-async function writeDurably(file: string, bytes: Uint8Array): Promise<void> {
-  const handle = await fs.open(file, 'wx');
-  try {
-    await handle.writeFile(bytes);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Nothing when the text is not what `writeVersion` writes: its users look into these without asking. */
-function parseInfo(text: string): StoredInfo | undefined {
-  try {
-    const info = JSON.parse(text) as StoredInfo;
-    const whole = info.settings.backbone && info.calibration.scores.length && Number.isFinite(info.selfTest.score);
-    return whole ? info : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function parseSums(text: string): { sha256: string; file: string }[] {
-  return [...text.matchAll(/^([0-9a-f]{64}) {2}([\w.-]+)$/gm)].map(([, sha256, file]) => ({ sha256, file }));
 }
 
 /** A handler of rejections: what is not there is `value`, anything else stays an error. */

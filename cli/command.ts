@@ -64,12 +64,25 @@ function bounds(operands: string): { least: number; most: number } {
   return { least, most: operands.includes('...') ? Infinity : words.length };
 }
 
+/** `--seed -1` as `--seed=-1`: a negative number is a value, which its option can then judge, and no option of its own. */
+function withNegatives({ options }: Command, args: string[]): string[] {
+  const end = args.includes('--') ? args.indexOf('--') : args.length;
+  const joined: string[] = [];
+  for (const [i, arg] of args.entries()) {
+    const before = joined.at(-1) ?? '';
+    const takesIt = i < end && before.startsWith('--') && options[before.slice(2)]?.type === 'string';
+    if (takesIt && /^-\.?\d/.test(arg)) joined.push(`${joined.pop()}=${arg}`);
+    else joined.push(arg);
+  }
+  return joined;
+}
+
 /** @throws UsageError */
 export function parse(command: Command, args: string[]): Arguments {
   const options = Object.fromEntries(Object.entries(command.options).map(([name, { type }]) => [name, { type }]));
   let parsed;
   try {
-    parsed = parseArgs({ args, options, allowPositionals: true, strict: true });
+    parsed = parseArgs({ args: withNegatives(command, args), options, allowPositionals: true, strict: true });
   } catch (error) {
     throw new UsageError((error as Error).message.split(/\. |\n/)[0]);
   }
@@ -79,6 +92,8 @@ export function parse(command: Command, args: string[]): Arguments {
     const what = given < least ? 'missing' : 'too many';
     throw new UsageError(`${what} arguments; expected: ${command.operands || 'none'}`);
   }
+  if (parsed.positionals.some(operand => operand.trim() === ''))
+    throw new UsageError(`an argument is empty; expected: ${command.operands}`);
   return new Arguments(parsed.positionals, parsed.values as Record<string, string | boolean | undefined>);
 }
 

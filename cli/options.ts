@@ -52,7 +52,11 @@ export function fitSettings(args: Arguments): FitSettings {
   const settings: FitSettings = {
     preset,
     backbone: backbone === undefined || backbone === 'embedded' ? backbone : path.resolve(backbone),
-    layers: args.text('layers')?.split(','),
+    layers: args
+      .text('layers')
+      ?.split(',')
+      .map(layer => layer.trim())
+      .filter(Boolean),
     inputWidth: width,
     inputHeight: height,
     // as published: 256 before a crop of 224, 366 before one of 320

@@ -3,7 +3,8 @@ import os from 'node:os';
 import path from 'node:path';
 import type { DefectEvaluation, Evaluation } from '../../lib/evaluate';
 import { readMvtec } from '../../lib/mvtec';
-import { EXIT, type Command } from '../command';
+import { GoodpartsError } from '../../lib/engine/errors';
+import { EXIT, UsageError, type Command } from '../command';
 import { DEVICE, engineOptions, fitSettings, SETTINGS } from '../options';
 import { print, printJson, Progress, table } from '../output';
 import { interruptible, withEngine } from '../run';
@@ -35,6 +36,22 @@ function readable(name: string, e: Evaluation, defects: DefectEvaluation[]): str
   ].join('\n\n');
 }
 
+function unwritable(file: string): (error: NodeJS.ErrnoException) => never {
+  return error => {
+    throw new GoodpartsError('path-missing', `${file} cannot be written (${error.code}).`);
+  };
+}
+
+/** Before a fit that may take an hour. Nothing is opened for that: the file may be a pipe, whose reader would see its end. */
+async function checkWritable(file: string): Promise<void> {
+  if (file.trim() === '') throw new UsageError('--json takes a file, or - to print');
+  const stat = await fs.stat(file).catch(() => null);
+  if (stat?.isDirectory()) throw new GoodpartsError('path-missing', `${file} cannot be written: it is a folder.`);
+  // the separator at the end makes a file in the folder's place an error
+  const place = stat ? file : path.dirname(path.resolve(file)) + path.sep;
+  await fs.access(place, fs.constants.W_OK).catch(unwritable(file));
+}
+
 export const evaluate: Command = {
   summary: "fit on a class of a data set in MVTec's layout and measure on its test pictures",
   operands: '<class folder>',
@@ -50,6 +67,7 @@ A figure is null (-) where it is not defined: without masks, or without both goo
     const settings = fitSettings(args);
     const options = engineOptions(args);
     const json = args.text('json');
+    if (json !== undefined && json !== '-') await checkWritable(json);
     const set = await readMvtec(args.operands[0]);
     const { evaluate: measure } = await import('../../lib/evaluate.js');
     const progress = new Progress();
@@ -67,8 +85,9 @@ A figure is null (-) where it is not defined: without masks, or without both goo
     });
     if (json === '-') printJson(evaluation);
     else {
-      if (json !== undefined) await fs.writeFile(json, `${JSON.stringify(evaluation, null, 2)}\n`);
       print(readable(set.name, evaluation, defects));
+      if (json !== undefined)
+        await fs.writeFile(json, `${JSON.stringify(evaluation, null, 2)}\n`).catch(unwritable(json));
     }
     return EXIT.fine;
   }

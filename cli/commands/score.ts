@@ -54,6 +54,7 @@ Pictures that cannot be scored are named on stderr; the others are scored all th
     const version = args.text('version');
     const json = args.flag('json');
     const files = await filesOf(operands);
+    if (files.length === 0) throw new GoodpartsError('path-missing', `There is no picture in ${operands.join(', ')}.`);
     let failed = 0;
     let ng = 0;
     await withEngine(engineOptions(args), async engine => {

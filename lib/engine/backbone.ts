@@ -41,7 +41,7 @@ const PROBE = 256;
 export async function loadBackbone(runtime: Runtime, file: string, layers: string[]): Promise<Backbone> {
   const bytes = await readBackbone(file);
   const sha256 = crypto.createHash('sha256').update(bytes).digest('hex');
-  const model = decodeModel(bytes);
+  const model = decoded(bytes, file);
   if (!pictureInput(model.graph))
     throw new GoodpartsError('backbone-unreadable', `${file} takes no picture: it has no input.`);
   const facts: BackboneFacts =
@@ -63,6 +63,14 @@ async function readBackbone(file: string): Promise<Buffer> {
       'backbone-missing',
       `The backbone file ${where} cannot be read (${(error as NodeJS.ErrnoException).code}).`
     );
+  }
+}
+
+function decoded(bytes: Buffer, file: string): ModelProto {
+  try {
+    return decodeModel(bytes);
+  } catch (error) {
+    throw error instanceof GoodpartsError ? new GoodpartsError(error.code, `${file}: ${error.message}`) : error;
   }
 }
 

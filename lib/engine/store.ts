@@ -2,13 +2,26 @@ import crypto from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { GoodpartsError } from './errors';
-import { decodeNpy, encodeNpy, Npy, NpyData } from './npy';
+import { decodeNpy, Npy } from './npy';
 import type { DetectorInfo } from './types';
+import {
+  Arrays,
+  ARRAYS,
+  hash,
+  INFO,
+  parseInfo,
+  parseSums,
+  StoredInfo,
+  SUMS,
+  unfit,
+  writeDurably,
+  writeVersion
+} from './version';
+
+export type { Arrays, StoredInfo };
 
 const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const VERSION = /^v[1-9]\d{0,8}$/;
-const INFO = 'detector.json';
-const SUMS = 'SHA256SUMS';
 const CURRENT = 'current';
 
 /** @throws GoodpartsError `name-invalid`; a name becomes a folder, so it is never allowed to be a path */
@@ -20,12 +33,6 @@ export function checkName(name: unknown): string {
     );
   return name;
 }
-
-/** What a version holds beside `detector.json`, each as `<key>.npy`. */
-export type Arrays = Record<string, Npy>;
-
-/** `detector.json`: everything about a version but its place in the store. */
-export type StoredInfo = Omit<DetectorInfo, 'current' | 'version'> & { selfTest: { score: number } };
 
 export interface StoredDetector {
   info: DetectorInfo & StoredInfo;
@@ -43,8 +50,15 @@ export class DetectorStore {
     private readonly keepVersions = 5
   ) {}
 
+  /** All versions of all detectors, by name, newest first; none where the folder is missing. @throws GoodpartsError `path-missing` */
   async list(): Promise<DetectorInfo[]> {
-    const entries = await fs.readdir(this.folder, { withFileTypes: true }).catch(() => []);
+    const entries = await fs
+      .readdir(this.folder, { withFileTypes: true })
+      .catch(unlessMissing([]))
+      .catch((error: NodeJS.ErrnoException) => {
+        const why = error.code === 'ENOTDIR' ? 'is not a folder' : `cannot be read (${error.code})`;
+        throw new GoodpartsError('path-missing', `The detector store ${this.folder} ${why}.`);
+      });
     const names = entries.filter(e => e.isDirectory() && NAME.test(e.name)).map(e => e.name);
     const infos: DetectorInfo[] = [];
     for (const name of names.sort())
@@ -61,14 +75,24 @@ export class DetectorStore {
     return entries.filter(e => VERSION.test(e)).sort((a, b) => number(a) - number(b));
   }
 
-  /** The version in use. @throws GoodpartsError `name-invalid`, `detector-unknown` */
+  /** The version in use. @throws GoodpartsError `name-invalid`, `detector-unknown`, `detector-damaged` */
   async current(name: string): Promise<string> {
-    const version = await fs.readFile(this.place(name, CURRENT), 'utf8').catch(() => '');
-    if (VERSION.test(version.trim())) return version.trim();
+    const version = await this.pointer(name);
+    const versions = await this.versions(name);
+    if (versions.includes(version)) return version;
+    if (!versions.length)
+      throw new GoodpartsError(
+        'detector-unknown',
+        `There is no detector "${name}" yet: fit it with images of good parts first.`,
+        { name }
+      );
+    // a fit may have replaced it, and removed that version, between the two looks
+    if ((await this.pointer(name)) !== version) return this.current(name);
+    const previous = versions.at(-1)!;
     throw new GoodpartsError(
-      'detector-unknown',
-      `There is no detector "${name}" yet: fit it with images of good parts first.`,
-      { name }
+      'detector-damaged',
+      `Detector "${name}" is damaged: the file ${CURRENT} does not name one of its versions. ${advice(previous)}`,
+      { name, file: CURRENT, previous }
     );
   }
 
@@ -78,25 +102,35 @@ export class DetectorStore {
     return stat ? `${stat.ino}-${stat.mtimeMs}` : '';
   }
 
-  /** `detector.json` of a version (the current one by default), without reading its arrays. */
+  /**
+   * `detector.json` of a version (the current one by default), without reading its arrays.
+   * @throws GoodpartsError `detector-unknown`, `detector-damaged`
+   */
   async info(name: string, version?: string): Promise<DetectorInfo & StoredInfo> {
     const inUse = await this.current(name).catch(error => (version ? '' : Promise.reject(error as Error)));
     const wanted = version ?? inUse;
     const text = await this.readFile(name, checkVersion(wanted), INFO);
-    return { ...(JSON.parse(text.toString('utf8')) as StoredInfo), name, version: wanted, current: wanted === inUse };
+    const info = parseInfo(text.toString('utf8'));
+    if (!info) throw await this.damaged(name, wanted, INFO);
+    return { ...info, name, version: wanted, current: wanted === inUse };
   }
 
   /** Reads a version and checks every file of it. @throws GoodpartsError `detector-unknown`, `detector-damaged` */
   async read(name: string, version: string): Promise<StoredDetector> {
     const sums = parseSums((await this.readFile(name, checkVersion(version), SUMS)).toString('utf8'));
-    if (!sums.some(s => s.file === INFO)) throw await this.damaged(name, version, SUMS);
+    const listed = new Set(sums.map(s => s.file));
+    if (![INFO, ...ARRAYS.map(key => `${key}.npy`)].every(file => listed.has(file)))
+      throw await this.damaged(name, version, SUMS);
     const arrays: Arrays = {};
     for (const { file, sha256 } of sums) {
       const bytes = await this.readFile(name, version, file);
       if (hash(bytes) !== sha256) throw await this.damaged(name, version, file);
-      if (file.endsWith('.npy')) arrays[file.slice(0, -4)] = decodeNpy(bytes);
+      if (file.endsWith('.npy')) arrays[file.slice(0, -4)] = await this.decode(name, version, file, bytes);
     }
-    return { info: await this.info(name, version), arrays };
+    const info = await this.info(name, version);
+    const wrong = unfit(arrays, info);
+    if (wrong) throw await this.damaged(name, version, `${wrong}.npy`);
+    return { info, arrays };
   }
 
   /**
@@ -146,7 +180,10 @@ export class DetectorStore {
   }
 
   async delete(name: string, version?: string): Promise<void> {
-    const inUse = await this.current(name);
+    const inUse = await this.current(name).catch((error: GoodpartsError) => {
+      if (error.code !== 'detector-damaged') throw error;
+      return ''; // a damaged one can be removed, too
+    });
     if (version === inUse)
       throw new GoodpartsError(
         'store-write',
@@ -158,6 +195,19 @@ export class DetectorStore {
 
   private place(name: string, ...rest: string[]): string {
     return path.join(this.folder, checkName(name), ...rest);
+  }
+
+  /** What the file `current` says; empty where it is missing. */
+  private async pointer(name: string): Promise<string> {
+    return (await fs.readFile(this.place(name, CURRENT), 'utf8').catch(() => '')).trim();
+  }
+
+  private async decode(name: string, version: string, file: string, bytes: Buffer): Promise<Npy> {
+    try {
+      return decodeNpy(bytes);
+    } catch {
+      throw await this.damaged(name, version, file);
+    }
   }
 
   private async readFile(name: string, version: string, file: string): Promise<Buffer> {
@@ -185,12 +235,9 @@ export class DetectorStore {
 
   private async damaged(name: string, version: string, file: string): Promise<GoodpartsError> {
     const older = (await this.versions(name)).filter(v => number(v) < number(version)).at(-1) ?? null;
-    const advice = older
-      ? `Version ${older} is still there: make it current, or fit again.`
-      : 'There is no older version: fit again.';
     return new GoodpartsError(
       'detector-damaged',
-      `Detector "${name}" ${version} is damaged: ${file} is missing or was changed. ${advice}`,
+      `Detector "${name}" ${version} is damaged: ${file} is missing or was changed. ${advice(older)}`,
       {
         name,
         version,
@@ -228,38 +275,17 @@ export class DetectorStore {
   }
 }
 
+function advice(version: string | null): string {
+  if (version === null) return 'There is no older version: fit again.';
+  return `Version ${version} is still there: make it current, or fit again.`;
+}
+
 const number = (version: string): number => Number(version.slice(1));
-const hash = (bytes: Uint8Array): string => crypto.createHash('sha256').update(bytes).digest('hex');
 
 function checkVersion(version: string): string {
   if (!VERSION.test(version))
     throw new GoodpartsError('detector-unknown', `"${version.slice(0, 40)}" is no version; versions are v1, v2, ...`);
   return version;
-}
-
-async function writeVersion(folder: string, info: StoredInfo, arrays: Arrays): Promise<void> {
-  const files = new Map<string, Buffer>(
-    Object.entries(arrays).map(([key, array]: [string, Npy<NpyData>]) => [`${key}.npy`, encodeNpy(array)])
-  );
-  files.set(INFO, Buffer.from(JSON.stringify(info, null, 2) + '\n'));
-  const sums = [...files].map(([file, bytes]) => `${hash(bytes)}  ${file}\n`).join('');
-  for (const [file, bytes] of [...files, [SUMS, Buffer.from(sums)] as const])
-    await writeDurably(path.join(folder, file), bytes);
-}
-
-/** Writes and waits until the disk has it: a rename must not overtake the data. */
-async function writeDurably(file: string, bytes: Uint8Array): Promise<void> {
-  const handle = await fs.open(file, 'wx');
-  try {
-    await handle.writeFile(bytes);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-function parseSums(text: string): { sha256: string; file: string }[] {
-  return [...text.matchAll(/^([0-9a-f]{64}) {2}([\w.-]+)$/gm)].map(([, sha256, file]) => ({ sha256, file }));
 }
 
 /** A handler of rejections: what is not there is `value`, anything else stays an error. */

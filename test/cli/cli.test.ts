@@ -2,76 +2,10 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import sharp from 'sharp';
 import type { DetectorInfo, FitResult } from '../../lib/engine';
 import type { Evaluation } from '../../lib/evaluate';
 import { part, put, ROOT, scratch } from '../support';
-
-const CLI = path.join(ROOT, 'dist/cli/goodparts.js');
-
-interface Outcome {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-/** Runs the built CLI with its own working and temporary folder, everything piped. */
-function start(cwd: string, ...args: string[]) {
-  const temporary = path.join(cwd, 'tmp');
-  fs.mkdirSync(temporary, { recursive: true });
-  const env: NodeJS.ProcessEnv = {
-    ...process.env,
-    HOME: path.join(cwd, 'home'),
-    TMPDIR: temporary,
-    TEMP: temporary,
-    TMP: temporary
-  };
-  // either would keep ONNX Runtime from writing and sending telemetry, which the engine has to do by itself
-  delete env.CI;
-  delete env.ORT_DISABLE_TELEMETRY;
-  const child = spawn(process.execPath, [CLI, ...args], {
-    cwd,
-    env,
-    stdio: ['ignore', 'pipe', 'pipe']
-  });
-  const outcome = new Promise<Outcome>((resolve, reject) => {
-    const [out, err]: string[][] = [[], []];
-    child.stdout.setEncoding('utf8').on('data', chunk => out.push(chunk));
-    child.stderr.setEncoding('utf8').on('data', chunk => err.push(chunk));
-    child.once('error', reject).once('close', code => resolve({ code, stdout: out.join(''), stderr: err.join('') }));
-  });
-  return { child, outcome, temporary };
-}
-
-const run = (cwd: string, ...args: string[]) => start(cwd, ...args).outcome;
-
-/** One clear line that says it and nothing else: no stack, nothing on stdout. */
-function refused(outcome: Outcome, code: number, says: RegExp) {
-  assert.deepEqual([outcome.code, outcome.stdout], [code, ''], outcome.stderr);
-  assert.match(outcome.stderr, says);
-  assert.match(outcome.stderr, /^goodparts: [^\n]+\n$/);
-}
-
-const SMALL = ['--size', '64', '--coreset', '0.1', '--device', 'cpu'];
-
-/** A class in MVTec's layout: one defect with masks, one without. */
-async function writeClass(folder: string, train = 6) {
-  for (let i = 0; i < train; i++) put(path.join(folder, `train/good/${i}.png`), await part({ seed: i }));
-  for (let i = 0; i < 3; i++) {
-    put(path.join(folder, `test/good/${i}.png`), await part({ seed: 50 + i }));
-    put(path.join(folder, `test/hole/${i}.jpg`), await part({ seed: 60 + i, defect: true, format: 'jpeg' }));
-  }
-  put(path.join(folder, 'test/unmasked/0.png'), await part({ seed: 70, defect: true }));
-  // half as large as the picture: it is scaled
-  const square = {
-    input: { create: { width: 11, height: 11, channels: 3, background: '#fff' } },
-    left: 19,
-    top: 10
-  } as const;
-  const black = sharp({ create: { width: 48, height: 48, channels: 3, background: '#000' } });
-  const mask = await black.composite([square]).png().toBuffer();
-  for (let i = 0; i < 3; i++) put(path.join(folder, `ground_truth/hole/${i}_mask.png`), mask);
-}
+import { refused, run, SMALL, start, writeClass } from './run';
 
 describe('goodparts on the command line', () => {
   const cwd = scratch();
@@ -114,6 +48,10 @@ describe('goodparts on the command line', () => {
         [['fit', '../a', 'disc'], /"\.\.\/a"/],
         [['score', 'a', 'x.png', '--threshold', 'high'], /--threshold takes a score/],
         [['score', 'a', 'x.png', '--threshold', '101%'], /from 0% to 100%/],
+        [['fit', 'a', 'disc', '--seed', '-1'], /seed must be a whole number from 0 to 4294967295; it is -1/],
+        [['sample', 'new', '--seed', '-1'], /seed must be a whole number from 0 to \d+, not -1/],
+        [['score', 'a', ''], /an argument is empty; expected: <detector> <files\.\.\.>/],
+        [['evaluate', 'disc', '--json', ''], /--json takes a file/],
         [['sample', 'new', '--size', '3'], /size must be/]
       ];
       for (const [args, says] of wrong) refused(await run(cwd, ...args), 2, says);
@@ -123,6 +61,11 @@ describe('goodparts on the command line', () => {
       refused(await run(cwd, 'fit', 'a', 'nowhere'), 1, /nowhere does not exist/);
       refused(await run(cwd, 'fit', 'a', 'tmp'), 1, /tmp holds no picture/);
       refused(await run(cwd, 'fit', 'a', 'disc', '--backbone', 'none.onnx'), 1, /none\.onnx cannot be read/);
+      put(at('README.md'), '# no network');
+      refused(await run(cwd, 'fit', 'a', 'disc', '--backbone', 'README.md'), 1, /README\.md: This file is not an ONNX/);
+      refused(await run(cwd, 'fit', 'a', 'disc', '--store', 'README.md'), 1, /cannot be saved in .*README\.md/);
+      refused(await run(cwd, 'list', '--store', 'README.md'), 1, /README\.md is not a folder/);
+      refused(await run(cwd, 'score', 'a', 'disc/test', 'tmp'), 1, /There is no picture in disc\/test, tmp\./);
       refused(await run(cwd, 'evaluate', 'disc/test'), 1, /is not a class folder in MVTec's layout/);
       refused(await run(cwd, 'score', 'nobody', 'disc/test/good/0.png'), 1, /nobody/);
       refused(await run(cwd, 'delete', 'nobody'), 1, /nobody/);
@@ -314,6 +257,32 @@ describe('goodparts on the command line', () => {
       assert.match(outcome.stderr, /torn\/test\/hole\/1\.jpg: /);
     });
 
+    it('says before the fit that the figures cannot be written', async () => {
+      const missing = start(cwd, 'evaluate', 'disc', ...SMALL, '--json', 'nowhere/out.json');
+      refused(await missing.outcome, 1, /nowhere\/out\.json cannot be written \(ENOENT\)/);
+      refused(
+        await run(cwd, 'evaluate', 'disc', ...SMALL, '--json', 'disc'),
+        1,
+        /disc cannot be written: it is a folder/
+      );
+      refused(
+        await run(cwd, 'evaluate', 'nowhere', '--json', 'disc/train/good/0.png/x'),
+        1,
+        /x cannot be written \(ENOTDIR\)/
+      );
+      const full = await run(cwd, 'evaluate', 'disc', ...SMALL, '--json', '/dev/full');
+      if (!fs.existsSync('/dev/full')) return;
+      assert.equal(full.code, 1);
+      assert.match(full.stdout, /^image AUROC +1\.0000$/m);
+      assert.match(full.stderr, /goodparts: \/dev\/full cannot be written \(ENOSPC\)\.\n$/);
+    });
+
+    it('takes no layers for found by themselves', async () => {
+      const { code, stdout } = await run(cwd, 'evaluate', 'disc', ...SMALL, '--layers', '', '--json', '-');
+      assert.equal(code, 0);
+      assert.equal((JSON.parse(stdout) as Evaluation).bank_size, 38);
+    });
+
     it('tidies up when it is interrupted', async function () {
       if (process.platform === 'win32') this.skip(); // no signals there
       await writeClass(at('long'), 60);
@@ -325,6 +294,23 @@ describe('goodparts on the command line', () => {
       assert.deepEqual([code, stdout], [130, '']);
       assert.deepEqual(fs.readdirSync(temporary), []);
     });
+  });
+
+  it('ends five seconds after a signal even when its task does not', async function () {
+    if (process.platform === 'win32') this.skip(); // no signals there
+    this.timeout(15000);
+    const endless = `require(${JSON.stringify(path.join(ROOT, 'dist/cli/run.js'))}).interruptible(
+      () => new Promise(() => { setInterval(() => {}, 1000); console.log('runs'); }))`;
+    const child = spawn(process.execPath, ['-e', endless], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const ended = new Promise<number | null>(resolve => child.once('exit', resolve));
+    await new Promise(resolve => child.stdout.once('data', resolve));
+    const asked = performance.now();
+    child.kill('SIGTERM');
+    const rescue = setTimeout(() => child.kill('SIGKILL'), 10000);
+    assert.equal(await ended, 130);
+    clearTimeout(rescue);
+    const seconds = (performance.now() - asked) / 1000;
+    assert.ok(seconds > 4.5, `it had only ${seconds} s to tidy up`);
   });
 
   it('doctor reports and exits with 0 when all is well', async () => {

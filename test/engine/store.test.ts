@@ -5,22 +5,9 @@ import fsp from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Engine, GoodpartsError } from '../../lib/engine';
-import { checkName, DetectorStore, StoredInfo } from '../../lib/engine/store';
-import { completeSettings } from '../../lib/engine/presets';
+import { checkName, DetectorStore } from '../../lib/engine/store';
 import { part, parts, put, scratch, SMALL } from '../support';
-
-const INFO: StoredInfo = {
-  name: 'part',
-  created: '2026-01-01T00:00:00.000Z',
-  settings: completeSettings(),
-  images: 3,
-  bankSize: 2,
-  dimensions: 3,
-  backboneSha256: 'ab'.repeat(32),
-  calibration: { method: 'leave-one-out', scores: [1], mapMaxima: [1], mapMedian: 0.5 },
-  selfTest: { score: 1 }
-};
-const bank = (rows = 2) => ({ bank: { data: new Float32Array(rows * 3).fill(0.5), shape: [rows, 3] } });
+import { bank, INFO } from './store-writer';
 
 const code = (expected: string) => (error: unknown) => {
   assert.ok(error instanceof GoodpartsError, String(error));
@@ -97,6 +84,83 @@ describe('detector store', () => {
     assert.equal((await store.read('part', 'v1')).arrays.bank.data.length, 6);
   });
 
+  it('names the file current where it is damaged, and the newest version', async () => {
+    const folder = scratch();
+    const store = new DetectorStore(folder);
+    for (let i = 0; i < 2; i++) await store.save(INFO, bank());
+    const file = path.join(folder, 'part', 'current');
+    const says = (error: unknown): boolean => {
+      code('detector-damaged')(error);
+      assert.match((error as Error).message, /the file current .*Version v2 is still there: make it current/);
+      assert.deepEqual((error as GoodpartsError).details, { name: 'part', file: 'current', previous: 'v2' });
+      return true;
+    };
+    for (const hurt of ['', 'v7\n', '../v1', null]) {
+      if (hurt === null) fs.rmSync(file);
+      else fs.writeFileSync(file, hurt);
+      await assert.rejects(store.current('part'), says);
+      await assert.rejects(store.info('part'), says);
+      await assert.rejects(new Engine({ store: folder }).load('part'), says);
+    }
+    assert.deepEqual(
+      (await store.list()).map(d => [d.version, d.current]),
+      [
+        ['v2', false],
+        ['v1', false]
+      ]
+    );
+    await store.activate('part', 'v2');
+    assert.equal(await store.current('part'), 'v2');
+    fs.rmSync(file);
+    await store.delete('part');
+    await assert.rejects(store.current('part'), code('detector-unknown'));
+  });
+
+  it('refuses a version that is incomplete or does not fit together', async () => {
+    const folder = scratch();
+    const store = new DetectorStore(folder);
+    await store.save(INFO, bank());
+    const names = (file: string) => (error: unknown) => {
+      code('detector-damaged')(error);
+      assert.deepEqual((error as GoodpartsError).details, { name: 'part', version: 'v1', file, previous: null });
+      return true;
+    };
+    const sums = path.join(folder, 'part', 'v1', 'SHA256SUMS');
+    const whole = fs.readFileSync(sums, 'utf8');
+    for (const key of Object.keys(bank())) {
+      fs.writeFileSync(sums, whole.replace(new RegExp(`^.*${key}\\.npy\n`, 'm'), ''));
+      await assert.rejects(store.read('part', 'v1'), names('SHA256SUMS'), key);
+    }
+    fs.writeFileSync(sums, whole);
+    assert.equal((await store.read('part', 'v1')).info.bankSize, 2);
+
+    const info = path.join(folder, 'part', 'v1', 'detector.json');
+    for (const text of ['{', 'null', '{}', '']) {
+      fs.writeFileSync(info, text);
+      await assert.rejects(store.info('part', 'v1'), names('detector.json'), text);
+    }
+  });
+
+  it('refuses arrays of another shape than detector.json says', async () => {
+    const store = new DetectorStore(scratch());
+    const wrong: [string, Partial<typeof INFO>, ReturnType<typeof bank>][] = [
+      ['bank.npy', { bankSize: 3 }, {}],
+      ['bank.npy', { dimensions: 2 }, {}],
+      ['bank.npy', {}, { bank: { data: new Uint8Array(6), shape: [2, 3] } }],
+      ['bank-origin.npy', {}, { 'bank-origin': { data: new Int32Array(3), shape: [3] } }],
+      ['selftest-image.npy', {}, { 'selftest-image': { data: new Uint8Array(12), shape: [12] } }],
+      ['selftest-map.npy', {}, { 'selftest-map': { data: new Float32Array(4), shape: [2, 2] } }]
+    ];
+    for (const [file, info, arrays] of wrong) {
+      const version = await store.save({ ...INFO, ...info }, { ...bank(), ...arrays });
+      await assert.rejects(store.read('part', version), error => {
+        code('detector-damaged')(error);
+        assert.equal((error as GoodpartsError).details.file, file);
+        return true;
+      });
+    }
+  });
+
   it('is readable with sha256sum and numpy', async function () {
     const folder = scratch();
     await new DetectorStore(folder).save(INFO, bank());
@@ -120,7 +184,7 @@ describe('detector store', () => {
   it('has the old version or the new one after a kill at any moment', async () => {
     const folder = scratch();
     const store = new DetectorStore(folder, 3);
-    await store.save(INFO, bank(3000));
+    await store.save({ ...INFO, bankSize: 3000 }, bank(3000));
     let highest = 1;
     for (let round = 0; round < 12; round++) {
       const writer = fork(path.join(__dirname, 'store-writer.js'), [folder], { stdio: 'ignore' });

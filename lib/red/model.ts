@@ -40,6 +40,9 @@ export interface ModelConfig extends NodeDef {
   timeout: string | number;
 }
 
+/** Versions whose good scores are kept in memory; a line that is fitted every day must not collect them all. */
+const MOST_CALIBRATIONS = 32;
+
 type NumberField = { [K in keyof ModelConfig]: ModelConfig[K] extends string | number ? K : never }[keyof ModelConfig];
 
 const isBlank = (value: unknown) => value === undefined || value === null || String(value).trim() === '';
@@ -160,7 +163,10 @@ export class Model extends EventEmitter {
   async calibration(name: string, version: string): Promise<Calibration> {
     const key = `${name}@${version}@${await this.store.stamp(name, version)}`;
     const known = this.calibrations.get(key) ?? this.store.info(name, version).then(info => info.calibration);
+    this.calibrations.delete(key);
     this.calibrations.set(key, known);
+    const [oldest] = this.calibrations.keys();
+    if (this.calibrations.size > MOST_CALIBRATIONS) this.calibrations.delete(oldest);
     known.catch(() => this.calibrations.delete(key));
     return known;
   }

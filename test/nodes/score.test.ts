@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { NodeMessage } from 'node-red';
+import type { Node, NodeMessage } from 'node-red';
 import sharp from 'sharp';
 import type { AnomalyMap, ScoreResult } from '../../lib/engine';
 import type { ModelNode } from '../../lib/red/nodes';
@@ -106,6 +106,43 @@ describe('anomaly-score', () => {
     const errors = (await caught.wait(2)) as Caught[];
     const about = (text: RegExp) => errors.some(({ error }) => text.test(error.message));
     assert.ok(about(/Image 2 of 3/) && about(/array of 0/), JSON.stringify(errors.map(e => e.error.message)));
+  });
+
+  it('reads the files of a long list call by call', async () => {
+    const { send, out, model } = await deploy({ batch: 1 });
+    const { client } = (helper.getNode(model) as ModelNode).model;
+    const score = client.score.bind(client);
+    const [first, second] = await parts(2, 66);
+    await fs.writeFile(path.join(store, 'first.png'), first);
+    client.score = async (...args) => {
+      await fs.writeFile(path.join(store, 'second.png'), second);
+      return score(...args);
+    };
+    send({ payload: ['first.png', 'second.png'] });
+    const [msg] = await out.wait(1);
+    assert.deepEqual(msg.image, [first, second]);
+  });
+
+  it('answers each message once where sending it on, or being done with it, throws', async () => {
+    const { node, send, out, completed, caught } = await deploy();
+    const scorer = helper.getNode(node) as Node & { _complete(msg: NodeMessage, error?: Error): void };
+    const { send: sendOn, _complete: complete } = scorer;
+    const answers: unknown[][] = [];
+    scorer.send = (...args: unknown[]) => {
+      if ((args as [[NodeMessage]])[0][0].index === 0) throw new Error('no wire');
+      return sendOn.apply(scorer, args as never);
+    };
+    scorer._complete = (msg, error) => {
+      answers.push([msg.index, error?.message]);
+      complete.call(scorer, msg, error);
+      if (msg.index === 1) throw new Error('no listener');
+    };
+    const payload = await part(49);
+    for (let index = 0; index < 4; index++) send({ payload, index });
+    await out.wait(3);
+    await completed.wait(3);
+    assert.deepEqual(answers, [[0, 'no wire'], ...[1, 2, 3].map(index => [index, undefined])]);
+    assert.equal((caught.messages as Caught[])[0].error.message, 'Error: no wire');
   });
 
   it('leaves the map out when it is not wanted, also one that came with the message', async () => {
@@ -359,6 +396,12 @@ describe('anomaly-score', () => {
     const node = helper.getNode(model) as ModelNode;
     const calibration = await node.calibration('screw', 'v1');
     assert.equal(calibration.scores.length, 3);
+    assert.equal(await node.calibration('screw', 'v1'), calibration, 'read once');
+    for (let i = 0; i < 32; i++) {
+      await fs.cp(path.join(store, 'screw'), path.join(store, `other${i}`), { recursive: true });
+      await node.calibration(`other${i}`, 'v1');
+    }
+    assert.notEqual(await node.calibration('screw', 'v1'), calibration, 'not kept for ever');
     await assert.rejects(node.calibration('screw', 'v9'), { code: 'detector-unknown' });
   });
 
@@ -367,6 +410,6 @@ describe('anomaly-score', () => {
     await helper.load(modules, flow.flow);
     helper.getNode(flow.node).receive({ payload: await part(1) });
     const [msg] = (await new Inbox(flow.caught).wait(1)) as Caught[];
-    assert.match(msg.error.message, /No anomaly-model/);
+    assert.match(msg.error.message, /^No anomaly-model/, 'the sentence alone');
   });
 });

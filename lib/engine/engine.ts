@@ -2,7 +2,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { Lease, LeaseCache } from './cache';
 import { Detector } from './detector';
-import { doctorChecks } from './doctor';
+import { doctorChecks, type DoctorSubject } from './doctor';
 import type { GoodpartsError } from './errors';
 import { Extractor, extractorKey } from './features';
 import { PatchCoreFit } from './fit';
@@ -181,10 +181,13 @@ export class Engine {
     return (await this.runtime()).device;
   }
 
-  /** What is installed, which device works, and whether the self-test holds there. */
-  async doctor(): Promise<DoctorReport> {
+  /**
+   * What is installed, which device works, and whether the self-test holds there; with a subject also whether a fit could
+   * start with its settings. Writes nothing.
+   */
+  async doctor(subject?: DoctorSubject): Promise<DoctorReport> {
     const runtime = await this.runtime();
-    return { device: runtime.device, checks: await Promise.all(doctorChecks(runtime, this.store.folder)) };
+    return { device: runtime.device, checks: await Promise.all(doctorChecks(runtime, this.store.folder, subject)) };
   }
 
   /** Frees everything that is loaded and not in use. */

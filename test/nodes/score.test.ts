@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { Node, NodeMessage } from 'node-red';
+import type { NodeMessage } from 'node-red';
 import sharp from 'sharp';
 import type { AnomalyMap, ScoreResult } from '../../lib/engine';
 import type { ModelNode } from '../../lib/red/nodes';
@@ -121,28 +121,6 @@ describe('anomaly-score', () => {
     send({ payload: ['first.png', 'second.png'] });
     const [msg] = await out.wait(1);
     assert.deepEqual(msg.image, [first, second]);
-  });
-
-  it('answers each message once where sending it on, or being done with it, throws', async () => {
-    const { node, send, out, completed, caught } = await deploy();
-    const scorer = helper.getNode(node) as Node & { _complete(msg: NodeMessage, error?: Error): void };
-    const { send: sendOn, _complete: complete } = scorer;
-    const answers: unknown[][] = [];
-    scorer.send = (...args: unknown[]) => {
-      if ((args as [[NodeMessage]])[0][0].index === 0) throw new Error('no wire');
-      return sendOn.apply(scorer, args as never);
-    };
-    scorer._complete = (msg, error) => {
-      answers.push([msg.index, error?.message]);
-      complete.call(scorer, msg, error);
-      if (msg.index === 1) throw new Error('no listener');
-    };
-    const payload = await part(49);
-    for (let index = 0; index < 4; index++) send({ payload, index });
-    await out.wait(3);
-    await completed.wait(3);
-    assert.deepEqual(answers, [[0, 'no wire'], ...[1, 2, 3].map(index => [index, undefined])]);
-    assert.equal((caught.messages as Caught[])[0].error.message, 'Error: no wire');
   });
 
   it('leaves the map out when it is not wanted, also one that came with the message', async () => {
@@ -376,33 +354,6 @@ describe('anomaly-score', () => {
     helper.getNode(node).receive({ payload: await part(48) });
     const [msg] = (await again.wait(1)) as Scored[];
     assert.equal(msg.payload.detector.name, 'nut');
-  });
-
-  it('serves the editor: detectors, test, and errors that it can show', async () => {
-    const { model } = await deploy();
-    const list = await helper.request().get('/goodparts/detectors').query({ id: model });
-    assert.ok((list.body as { name: string }[]).some(({ name }) => name === 'screw'));
-    const test = await helper.request().post('/goodparts/test').send({ device: 'cpu', store });
-    const { device, checks } = test.body as { device: { used: string }; checks: { ok: boolean }[] };
-    assert.equal(device.used, 'cpu');
-    assert.ok(checks.length > 2 && checks.every(check => check.ok), JSON.stringify(checks));
-    const unknown = await helper.request().get('/goodparts/detectors').query({ id: 'none' });
-    assert.equal(unknown.status, 400);
-    assert.match((unknown.body as { message: string }).message, /not deployed/);
-  });
-
-  it('gives the good scores of a version to other nodes', async () => {
-    const { model } = await deploy();
-    const node = helper.getNode(model) as ModelNode;
-    const calibration = await node.calibration('screw', 'v1');
-    assert.equal(calibration.scores.length, 3);
-    assert.equal(await node.calibration('screw', 'v1'), calibration, 'read once');
-    for (let i = 0; i < 32; i++) {
-      await fs.cp(path.join(store, 'screw'), path.join(store, `other${i}`), { recursive: true });
-      await node.calibration(`other${i}`, 'v1');
-    }
-    assert.notEqual(await node.calibration('screw', 'v1'), calibration, 'not kept for ever');
-    await assert.rejects(node.calibration('screw', 'v9'), { code: 'detector-unknown' });
   });
 
   it('says so when no model is selected', async () => {

@@ -7,12 +7,20 @@ import { MapHead, SearchHead } from './head';
 import { completeSettings } from './presets';
 import type { Runtime } from './runtime';
 import { runSelfTest, selfTestPicture } from './selftest';
+import { checkName } from './store';
+import type { FitSettings } from './types';
 
 /** What the embedded backbone gave for the self-test picture where it was recorded (Linux x64, CPU). */
 interface Recorded {
   backboneSha256: string;
   score: number;
   embedding: number[];
+}
+
+/** A fit that somebody means to start. */
+export interface DoctorSubject {
+  name: string;
+  settings: FitSettings;
 }
 
 const RECORDED = path.resolve(__dirname, '../../../models/selftest.json');
@@ -47,11 +55,18 @@ export async function measureSelfTest(runtime: Runtime): Promise<Recorded> {
   }
 }
 
-export function doctorChecks(runtime: Runtime, store: string): Promise<DoctorCheck>[] {
+export function doctorChecks(runtime: Runtime, store: string, subject?: DoctorSubject): Promise<DoctorCheck>[] {
+  const meant = subject
+    ? [
+        check('Settings', () => describeSettings(subject)),
+        check('Backbone', () => loadsBackbone(runtime, subject.settings))
+      ]
+    : [];
   return [
     check('Node.js', () => `${process.version} on ${process.platform} ${process.arch}`),
     check('Image reading', () => `sharp ${sharp.versions.sharp}, libvips ${sharp.versions.vips}`),
     check('Computing', () => describeDevice(runtime)),
+    ...meant,
     check('Self-test', () => compareSelfTest(runtime)),
     check('Detector store', () => writable(store))
   ];
@@ -79,8 +94,36 @@ async function compareSelfTest(runtime: Runtime): Promise<string> {
   return `results as they should be, to ${(worst * 100).toFixed(4)} %`;
 }
 
+function describeSettings({ name, settings }: DoctorSubject): string {
+  checkName(name);
+  const { preset, inputWidth, inputHeight, coresetRatio } = completeSettings(settings);
+  return `${name}: ${preset}, ${inputWidth} x ${inputHeight} pixels, coreset ratio ${coresetRatio}`;
+}
+
+/** Leaves the other settings out: what is wrong with them is not the backbone's fault. */
+async function loadsBackbone(runtime: Runtime, { backbone, layers }: FitSettings): Promise<string> {
+  const settings = completeSettings({ backbone, layers });
+  const extractor = await Extractor.create(runtime, settings);
+  await extractor.release();
+  return `${settings.backbone}, layers ${extractor.backbone.layers.join(', ')}`;
+}
+
+/** Only looks: a folder that a mistyped path names must not come into being by a test. */
 async function writable(store: string): Promise<string> {
-  await fs.mkdir(store, { recursive: true });
-  await fs.access(store, fs.constants.W_OK);
-  return store;
+  const place = await nearest(store);
+  if (!(await fs.stat(place)).isDirectory()) throw new Error(`${place} is not a folder.`);
+  await fs.access(place, fs.constants.W_OK | fs.constants.X_OK);
+  return place === store ? store : `${store} (the first fit makes it)`;
+}
+
+/** The place itself, or the first folder above it that is there. */
+async function nearest(place: string): Promise<string> {
+  try {
+    await fs.stat(place);
+    return place;
+  } catch (error) {
+    const parent = path.dirname(place);
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || parent === place) throw error;
+    return nearest(parent);
+  }
 }

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import type { Lease } from './cache';
 import { Detector } from './detector';
-import { doctorChecks } from './doctor';
+import { doctorChecks, type DoctorSubject } from './doctor';
 import type { GoodpartsError } from './errors';
 import { PatchCoreFit } from './fit';
 import { completeSettings } from './presets';
@@ -177,10 +177,13 @@ export class Engine {
     return (await this.resources.runtime()).device;
   }
 
-  /** What is installed, which device works, and whether the self-test holds there. */
-  async doctor(): Promise<DoctorReport> {
+  /**
+   * What is installed, which device works, and whether the self-test holds there; with a subject also whether a fit could
+   * start with its settings. Writes nothing.
+   */
+  async doctor(subject?: DoctorSubject): Promise<DoctorReport> {
     const runtime = await this.resources.runtime();
-    return { device: runtime.device, checks: await Promise.all(doctorChecks(runtime, this.store.folder)) };
+    return { device: runtime.device, checks: await Promise.all(doctorChecks(runtime, this.store.folder, subject)) };
   }
 
   /** Frees everything that is loaded and not in use. */

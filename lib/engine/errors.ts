@@ -41,4 +41,9 @@ export class GoodpartsError extends Error {
   ) {
     super(message);
   }
+
+  /** Node-RED shows this text to people, who need the sentence and not the name of a class. */
+  override toString(): string {
+    return this.message;
+  }
 }

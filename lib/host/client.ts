@@ -11,6 +11,7 @@ import type {
   ScoreOptions,
   ScoreResult
 } from '../engine';
+import type { DoctorSubject } from '../engine/doctor';
 import { acquire, type Lease, type Log } from './pool';
 import { EngineProcess, type EngineState } from './process';
 import { PRIORITY } from './supervisor';
@@ -53,8 +54,8 @@ export class EngineClient {
   device(): Promise<DeviceReport> {
     return this.call('device', [], true);
   }
-  doctor(): Promise<DoctorReport> {
-    return this.call('doctor', [], true);
+  doctor(subject?: DoctorSubject): Promise<DoctorReport> {
+    return this.call('doctor', [subject], true);
   }
 
   get state(): EngineState {

@@ -38,7 +38,7 @@ const handlers: Handlers = {
   delete: (engine, ...args) => engine.delete(...args),
   activate: (engine, ...args) => engine.activate(...args),
   device: engine => engine.device(),
-  doctor: engine => engine.doctor(),
+  doctor: (engine, ...args) => engine.doctor(...args),
   'fit.start': async (engine, name, settings) => {
     session?.abort();
     session = await engine.startFit(name, settings, { onProgress: progress => answer({ progress }) });

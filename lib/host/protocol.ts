@@ -13,6 +13,7 @@ import type {
   ScoreOptions,
   ScoreResult
 } from '../engine';
+import type { DoctorSubject } from '../engine/doctor';
 
 /** What the engine process can be asked: the arguments of each method and what it gives back (`unknown`: nothing). */
 export interface Methods {
@@ -22,7 +23,7 @@ export interface Methods {
   delete: { args: [name: string, version?: string]; value: unknown };
   activate: { args: [name: string, version: string]; value: unknown };
   device: { args: []; value: DeviceReport };
-  doctor: { args: []; value: DoctorReport };
+  doctor: { args: [subject?: DoctorSubject]; value: DoctorReport };
   'fit.start': { args: [name: string, settings?: FitSettings]; value: unknown };
   /** gives back how many images the session holds */
   'fit.add': { args: [image: ImageInput]; value: number };

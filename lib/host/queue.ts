@@ -20,8 +20,10 @@ export interface QueueOptions<J extends Job> {
   maxBytes: number;
   /** pictures in one call, at most (a job with more goes alone) */
   batch: number;
-  /** does the jobs of one call; must not reject; gives back what delivers the results */
+  /** does the jobs of one call; gives back what delivers the results */
   work: (jobs: J[]) => Promise<() => void>;
+  /** told of each job of a call whose work or delivery threw; a job that is answered already is to be left alone */
+  failed: (job: J, error: Error) => void;
   /** takes back a job that the policy dropped */
   drop: (job: J) => void;
 }
@@ -120,10 +122,20 @@ export class JobQueue<J extends Job> {
       this.pump();
     });
     const before = this.tails.get(recipe) ?? Promise.resolve();
-    const tail = Promise.all([work, before]).then(([deliver]) => {
+    const tail = Promise.allSettled([work, before]).then(([done]) => {
       if (this.tails.get(recipe) === tail) this.tails.delete(recipe);
-      deliver();
+      this.deliver(jobs, done);
     });
     this.tails.set(recipe, tail);
+  }
+
+  /** Never throws: an error of one call must not keep the results of the next ones back. */
+  private deliver(jobs: J[], done: PromiseSettledResult<() => void>): void {
+    try {
+      if (done.status === 'rejected') throw done.reason;
+      done.value();
+    } catch (error) {
+      for (const job of jobs) this.options.failed(job, error as Error);
+    }
   }
 }

@@ -1,7 +1,7 @@
 import type { NodeAPI } from 'node-red';
 import { GoodpartsError } from '../engine/errors';
 import { EngineClient } from '../host';
-import { clientOptions, type Model, type ModelConfig } from './model';
+import { clientOptions, fitSettings, type Model, type ModelConfig } from './model';
 import type { ModelNode } from './nodes';
 
 type Handler = ReturnType<NodeAPI['auth']['needsPermission']>;
@@ -26,11 +26,24 @@ function deployedModel(RED: NodeAPI, id: unknown): Model {
   throw new GoodpartsError('input-missing', 'This model is not deployed yet.');
 }
 
+/** Fills in `${NAME}` as Node-RED does at a deploy: from the place of the deployed node, else from the process. */
+function resolved(RED: NodeAPI, shown: Partial<ModelConfig>): Partial<ModelConfig> {
+  const node = RED.nodes.getNode(String(shown.id));
+  const entries = Object.entries(shown).map(([field, value]) => {
+    if (!/^\$\{\w+\}$/.test(String(value))) return [field, value];
+    const set: unknown = RED.util.evaluateNodeProperty(String(value), 'env', node, {});
+    if (set !== '') return [field, set];
+    throw new GoodpartsError('input-missing', `The environment variable in ${field}, ${String(value)}, is not set.`);
+  });
+  return Object.fromEntries(entries) as Partial<ModelConfig>;
+}
+
 /** Tries the settings as the editor shows them, deployed or not, in the engine process of their device. */
-async function test(RED: NodeAPI, settings: Partial<ModelConfig>): Promise<unknown> {
-  const client = new EngineClient(clientOptions(RED, settings, text => RED.log.warn(text)));
+async function test(RED: NodeAPI, shown: Partial<ModelConfig>): Promise<unknown> {
+  const config = resolved(RED, shown);
+  const client = new EngineClient(clientOptions(RED, config, text => RED.log.warn(text)));
   try {
-    return await client.doctor();
+    return await client.doctor({ name: config.detector ?? '', settings: fitSettings(config) });
   } finally {
     await client.close();
   }

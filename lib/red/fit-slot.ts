@@ -3,7 +3,7 @@ import type { FitProgress, FitResult } from '../engine';
 import type { FitClient } from '../host';
 import type { Fitter } from './fitter';
 import { readPicture } from './images';
-import type { Done, Message, Send } from './messages';
+import { once, type Done, type Message, type Send } from './messages';
 
 export interface FitJob {
   msg: Message;
@@ -206,7 +206,7 @@ export class FitSlot {
   private finishIdle(): void {
     const { msg, send } = this.last!;
     // the message itself was done with when its image was taken; its other properties go on with the result
-    const done: Done = error => error && this.owner.node.error(error, { topic: msg.topic });
+    const done = once(this.owner.node, error => error && this.owner.node.error(error, { topic: msg.topic }));
     this.push({ msg: { ...msg }, send, done, sources: [], many: false, bytes: 0, complete: true });
   }
 

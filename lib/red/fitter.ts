@@ -2,7 +2,7 @@ import type { Node, NodeAPI } from 'node-red';
 import { GoodpartsError } from '../engine/errors';
 import { FitSlot } from './fit-slot';
 import { bytesOf, noPicture, picturesOf } from './images';
-import { mostWaiting, type Done, type Message, type Send } from './messages';
+import { mostWaiting, once, type Done, type Message, type Send } from './messages';
 import type { Model } from './model';
 import { nameOf, readProperty, type Property } from './property';
 import { recipeOf } from './recipe';
@@ -40,7 +40,8 @@ export class Fitter {
   }
 
   /** Takes a message; `done` is called when its images are in the fit, or, where it ends the fit, when that has ended. */
-  input(msg: Message, send: Send, done: Done): void {
+  input(msg: Message, send: Send, whenDone: Done): void {
+    const done = once(this.node, whenDone);
     this.entering = this.entering
       .then(() => this.enter(msg, send, done))
       .catch((error: Error) => this.fail(error, done));

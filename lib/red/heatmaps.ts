@@ -5,7 +5,7 @@ import type { AnomalyMap, ImageLimits, Region, ScoreResult } from '../engine';
 import { JobQueue, type Job } from '../host/queue';
 import { bytesOf, noPicture, picturesOf, readPicture } from './images';
 import { mapOf } from './map';
-import { mostWaiting, type Done, type Message, type Send } from './messages';
+import { mostWaiting, once, type Done, type Message, type Send } from './messages';
 import { userFolder } from './model';
 import { renderOverlay, type OverlayOptions } from './overlay/render';
 import type { Size } from './overlay/size';
@@ -58,13 +58,15 @@ export class Heatmaps {
       maxBytes,
       batch: 1,
       work,
+      failed: (job, error) => this.fail(error, job.done),
       drop: () => {}
     });
     this.status = new Status(node, RED._);
   }
 
   /** Takes a message; it leaves on the output, or through `done(error)`. */
-  input(msg: Message, send: Send, done: Done): void {
+  input(msg: Message, send: Send, whenDone: Done): void {
+    const done = once(this.node, whenDone);
     // one after the other: reading a property may be asynchronous, and messages must not overtake each other
     this.entering = this.entering
       .then(() => this.describe(msg))

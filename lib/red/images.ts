@@ -18,6 +18,7 @@ export interface Pictures {
 
 /** A picture as text starts like this in base64: JPEG, PNG, GIF, WebP, TIFF (both byte orders), AVIF. */
 const BASE64_STARTS = ['/9j/', 'iVBORw0KGgo', 'R0lGOD', 'UklGR', 'SUkqA', 'TU0AK', 'AAAAIGZ0', 'AAAAHGZ0', 'AAAAGGZ0'];
+const NOT_BASE64 = /[^\w+/=\s-]/;
 const LONGEST_PATH = 4096;
 
 type Fields = Record<string, unknown>;
@@ -109,12 +110,12 @@ async function readText(text: string, { limits, folders }: ImageRules): Promise<
 function base64Of(text: string): string | undefined {
   if (text.startsWith('data:')) return dataUri(text);
   const looksEncoded = text.length > 64 && BASE64_STARTS.some(start => text.startsWith(start));
-  return looksEncoded || text.length > LONGEST_PATH ? text : undefined;
+  return looksEncoded || (text.length > LONGEST_PATH && !NOT_BASE64.test(text)) ? text : undefined;
 }
 
 function pathOf(text: string): string {
   // a page of HTML or a report, sent by mistake: not worth asking the disk for
-  if (text !== '' && !text.startsWith('<') && !/[\r\n]/.test(text)) return text;
+  if (text !== '' && text.length <= LONGEST_PATH && !text.startsWith('<') && !/[\r\n]/.test(text)) return text;
   throw new GoodpartsError('image-format', 'The text is neither a file path nor an image in base64.');
 }
 

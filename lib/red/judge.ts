@@ -4,7 +4,7 @@ import { regions } from '../engine/regions';
 import { limitOf, type LimitRule } from '../engine/threshold';
 import type { AnomalyMap, Calibration, ScoreResult } from '../engine';
 import { mapOf, mapValues } from './map';
-import type { Done, Message, Send } from './messages';
+import { once, type Done, type Message, type Send } from './messages';
 import type { Model } from './model';
 import { nameOf, readProperty, writeProperty, type Property } from './property';
 import { Status } from './status';
@@ -57,7 +57,8 @@ export class Judge {
   }
 
   /** Takes a message; it leaves on the output of its worst verdict, or through `done(error)`. */
-  input(msg: Message, send: Send, done: Done): void {
+  input(msg: Message, send: Send, whenDone: Done): void {
+    const done = once(this.node, whenDone);
     // one after the other: scores of a new version are read from disk, and messages must not overtake each other
     this.judging = this.judging
       .then(() => this.judge(msg))

@@ -1,8 +1,25 @@
-import type { NodeAPI, NodeMessage } from 'node-red';
+import type { Node, NodeAPI, NodeMessage } from 'node-red';
 
 export type Message = NodeMessage;
 export type Send = (msg: NodeMessage | (NodeMessage | null)[]) => void;
 export type Done = (error?: Error) => void;
+
+/**
+ * A `done` that answers once and never throws: what throws while a message is sent on, or in a node that listens for its
+ * completion, must neither answer it a second time nor stop the messages behind it.
+ */
+export function once(node: Node, done: Done): Done {
+  let answered = false;
+  return error => {
+    if (answered) return;
+    answered = true;
+    try {
+      done(error);
+    } catch (thrown) {
+      node.warn((thrown as Error).message);
+    }
+  };
+}
 
 /** Memory that the waiting messages of one node may hold. */
 const MOST_BYTES = 512 * 2 ** 20;

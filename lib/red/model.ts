@@ -1,7 +1,6 @@
 import { EventEmitter } from 'node:events';
 import path from 'node:path';
 import type { NodeAPI, NodeDef } from 'node-red';
-import { GoodpartsError } from '../engine/errors';
 import type {
   Calibration,
   DetectorInfo,
@@ -14,6 +13,7 @@ import type {
 import { DetectorStore } from '../engine/store';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
 import type { ImageRules } from './images';
+import { claim } from './rivals';
 
 /** The fields of the anomaly-model config node, as the editor stores them: numbers may be texts, '' is the default. */
 export interface ModelConfig extends NodeDef {
@@ -40,16 +40,18 @@ export interface ModelConfig extends NodeDef {
   timeout: string | number;
 }
 
+/** Versions whose good scores are kept in memory; a line that is fitted every day must not collect them all. */
+const MOST_CALIBRATIONS = 32;
+
 type NumberField = { [K in keyof ModelConfig]: ModelConfig[K] extends string | number ? K : never }[keyof ModelConfig];
 
 const isBlank = (value: unknown) => value === undefined || value === null || String(value).trim() === '';
 
-/** @throws GoodpartsError `fit-settings` when the field holds something that is not a number */
+/** What is not a number stays as it is: the engine refuses it, and says what the setting may be. */
 function optionalNumber(config: Partial<ModelConfig>, field: NumberField): number | undefined {
   const value = config[field];
   if (isBlank(value)) return undefined;
-  if (Number.isFinite(Number(value))) return Number(value);
-  throw new GoodpartsError('fit-settings', `The model's ${field} must be a number, not '${value}'.`);
+  return Number.isFinite(Number(value)) ? Number(value) : (value as number);
 }
 
 const positive = (value: unknown, otherwise: number) => (Number(value) > 0 ? Number(value) : otherwise);
@@ -116,6 +118,7 @@ export class Model extends EventEmitter {
   readonly client: EngineClient;
   private readonly options: ClientOptions;
   private readonly store: DetectorStore;
+  private readonly endClaim: () => void;
   private report?: Promise<DeviceReport>;
   private readonly calibrations = new Map<string, Promise<Calibration>>();
 
@@ -131,6 +134,7 @@ export class Model extends EventEmitter {
     this.rules = imageRules(RED, config, this.options.engine);
     this.client = new EngineClient(this.options);
     this.store = new DetectorStore(this.options.engine.store);
+    this.endClaim = this.claim(log);
   }
 
   /** What runs the graphs; where it is not what was asked for, the reason goes into the log once. */
@@ -160,7 +164,10 @@ export class Model extends EventEmitter {
   async calibration(name: string, version: string): Promise<Calibration> {
     const key = `${name}@${version}@${await this.store.stamp(name, version)}`;
     const known = this.calibrations.get(key) ?? this.store.info(name, version).then(info => info.calibration);
+    this.calibrations.delete(key);
     this.calibrations.set(key, known);
+    const [oldest] = this.calibrations.keys();
+    if (this.calibrations.size > MOST_CALIBRATIONS) this.calibrations.delete(oldest);
     known.catch(() => this.calibrations.delete(key));
     return known;
   }
@@ -177,6 +184,15 @@ export class Model extends EventEmitter {
   }
 
   close(): Promise<void> {
+    this.endClaim();
     return this.client.close();
+  }
+
+  /** Without a detector of its own a model fits what the messages name, which nobody can compare beforehand. */
+  private claim(log: (text: string) => void): () => void {
+    const { config, detector, store } = this;
+    if (!detector) return () => {};
+    const title = config.name || config.id;
+    return claim({ title, store: store.folder, detector, settings: fitSettings(config) }, log);
   }
 }

@@ -3,7 +3,7 @@ import { GoodpartsError } from '../engine/errors';
 import type { ImageInput, ScoreResult } from '../engine';
 import { JobQueue, type Job, type Policy } from '../host/queue';
 import { bytesOf, noPicture, picturesOf, readPicture } from './images';
-import { mostWaiting, type Done, type Message, type Send } from './messages';
+import { mostWaiting, once, type Done, type Message, type Send } from './messages';
 import type { Model } from './model';
 import { nameOf, readProperty, type Property } from './property';
 import { recipeOf } from './recipe';
@@ -28,7 +28,11 @@ interface ScoreJob extends Job {
   since: number;
 }
 
-type Outcome = { job: ScoreJob; inputs: ImageInput[]; results: ScoreResult[] } | { job: ScoreJob; error: Error };
+/** A picture and what the engine says of it. */
+interface Scored {
+  input: ImageInput;
+  result: ScoreResult;
+}
 
 /** The work of an anomaly-score node: reads each message, queues it, has it scored in batches, and sends it on in order. */
 export class Scorer {
@@ -50,13 +54,15 @@ export class Scorer {
       batch,
       ...limits,
       work: jobs => this.work(jobs),
-      drop: job => this.drop(job)
+      drop: job => this.drop(job),
+      failed: (job, error) => this.fail(error, job.done)
     });
     this.status = new ScoreStatus(new Status(node, RED._), model, options.recipe);
   }
 
   /** Takes a message; it leaves on an output, or through `done(error)`. */
-  input(msg: Message, send: Send, done: Done): void {
+  input(msg: Message, send: Send, whenDone: Done): void {
+    const done = once(this.node, whenDone);
     const since = Date.now();
     // one after the other: reading a property may be asynchronous, and messages must not overtake each other
     this.entering = this.entering
@@ -90,65 +96,72 @@ export class Scorer {
   private drop({ msg, send, done }: ScoreJob): void {
     msg.dropped = { reason: this.options.policy, queue: this.queue.length };
     this.status.drop();
-    send([null, msg]);
-    done();
+    this.answer(done, () => send([null, msg]));
   }
 
   private async work(jobs: ScoreJob[]): Promise<() => void> {
     const started = Date.now();
-    this.status.starting(jobs[0].recipe);
-    const read = await Promise.all(jobs.map(job => this.read(job)));
-    const outcomes = await this.score(jobs[0].recipe, read);
+    const [{ recipe }] = jobs;
+    this.status.starting(recipe);
+    const all = await this.scoreAll(
+      recipe,
+      jobs.flatMap(job => job.sources)
+    );
+    const shares = jobs.map(job => ({ job, mine: all.splice(0, job.sources.length) }));
     return () => {
-      for (const outcome of outcomes)
-        if ('error' in outcome) this.fail(outcome.error, outcome.job.done);
-        else this.deliver(outcome, started);
+      for (const { job, mine } of shares) this.answer(job.done, () => this.deliver(job, mine, started));
     };
   }
 
-  private async read(job: ScoreJob): Promise<Outcome> {
-    try {
-      const inputs = await Promise.all(job.sources.map(source => readPicture(source, this.model.rules)));
-      return { job, inputs, results: [] };
-    } catch (error) {
-      return { job, error: error as Error };
-    }
+  /**
+   * One call, or several where a single message brought more pictures than a call takes. Files are read call by call, so
+   * that a long list of them does not fill the memory before the first is scored.
+   */
+  private async scoreAll(recipe: string, sources: unknown[]): Promise<(Scored | Error)[]> {
+    const all: (Scored | Error)[] = [];
+    for (let i = 0; i < sources.length; i += this.options.batch)
+      all.push(...(await this.scoreSome(recipe, sources.slice(i, i + this.options.batch))));
+    return all;
   }
 
-  private async score(recipe: string, read: Outcome[]): Promise<Outcome[]> {
-    const inputs = read.flatMap(outcome => ('error' in outcome ? [] : outcome.inputs));
-    try {
-      const results = await this.scoreAll(recipe, inputs);
-      return read.map(outcome => ('error' in outcome ? outcome : share(outcome, results)));
-    } catch (error) {
-      return read.map(outcome => ('error' in outcome ? outcome : { job: outcome.job, error: error as Error }));
-    }
+  private async scoreSome(recipe: string, sources: unknown[]): Promise<(Scored | Error)[]> {
+    const read = await Promise.all(
+      sources.map(source => readPicture(source, this.model.rules).catch((error: Error) => error))
+    );
+    const inputs = read.filter(one => !(one instanceof Error)) as ImageInput[];
+    if (inputs.length === 0) return read as Error[];
+    const results = await this.model.client.score(recipe, inputs, { map: this.options.map });
+    return read.map(input => {
+      const result = input instanceof Error ? input : results.shift()!;
+      return result instanceof Error ? result : { input: input as ImageInput, result };
+    });
   }
 
-  /** One call, or several where a single message brought more pictures than a call takes. */
-  private async scoreAll(recipe: string, inputs: ImageInput[]): Promise<(ScoreResult | Error)[]> {
-    const results: (ScoreResult | Error)[] = [];
-    for (let i = 0; i < inputs.length; i += this.options.batch) {
-      const some = inputs.slice(i, i + this.options.batch);
-      results.push(...(await this.model.client.score(recipe, some, { map: this.options.map })));
-    }
-    return results;
-  }
-
-  private deliver({ job, inputs, results }: Extract<Outcome, { results: unknown }>, started: number): void {
-    const { msg, many, since, send, done } = job;
-    const payloads = results.map(({ map: _map, timing, ...rest }) => ({
+  /** @throws the error of the first bad picture; one makes the whole message an error */
+  private deliver(job: ScoreJob, mine: (Scored | Error)[], started: number): void {
+    const { msg, many, since, send } = job;
+    const scored = goodOnes(job, mine);
+    const payloads = scored.map(({ result: { map: _map, timing, ...rest } }) => ({
       ...rest,
       timing: { ...timing, queue: started - since }
     }));
     msg.payload = many ? payloads : payloads[0];
-    msg.image = many ? inputs : inputs[0];
+    msg.image = many ? scored.map(({ input }) => input) : scored[0].input;
     // a map that came with the message belongs to another detector
     delete msg.anomalyMap;
-    if (this.options.map) msg.anomalyMap = many ? results.map(result => result.map) : results[0].map;
-    this.status.scored(results[0], this.queue.length, this.queue.crowded);
+    if (this.options.map) msg.anomalyMap = many ? scored.map(({ result }) => result.map) : scored[0].result.map;
+    this.status.scored(scored[0].result, this.queue.length, this.queue.crowded);
     send([msg, null]);
-    done();
+  }
+
+  /** Sends a message on and is done with it, or answers with what was thrown on the way. */
+  private answer(done: Done, send: () => void): void {
+    try {
+      send();
+      done();
+    } catch (error) {
+      this.fail(error as Error, done);
+    }
   }
 
   private fail(error: Error, done: Done): void {
@@ -160,13 +173,10 @@ export class Scorer {
 const closedError = () =>
   new GoodpartsError('engine-stopped', 'The node was stopped by a deploy before the image was scored.');
 
-/** Takes a message's share off the front of the results; one bad picture makes it an error. */
-function share(outcome: Extract<Outcome, { results: unknown }>, all: (ScoreResult | Error)[]): Outcome {
-  const { job, inputs } = outcome;
-  const mine = all.splice(0, inputs.length);
+function goodOnes({ many }: ScoreJob, mine: (Scored | Error)[]): Scored[] {
   const bad = mine.findIndex(entry => entry instanceof Error);
-  if (bad < 0) return { job, inputs, results: mine as ScoreResult[] };
-  return { job, error: job.many ? numbered(mine[bad] as Error, bad, mine.length) : (mine[bad] as Error) };
+  if (bad < 0) return mine as Scored[];
+  throw many ? numbered(mine[bad] as Error, bad, mine.length) : mine[bad];
 }
 
 function numbered(error: Error, index: number, of: number): Error {

@@ -4,9 +4,11 @@ const problemOf = ({ responseJSON, statusText }) => responseJSON?.message ?? sta
 
 const note = (place, text) => place.empty().append($('<div class="goodparts-note">').text(text));
 
-/** The settings as the dialog shows them, saved or not. */
-const shownSettings = node =>
-  Object.fromEntries(Object.keys(node._def.defaults).map(field => [field, $(`#node-config-input-${field}`).val()]));
+/** The settings as the dialog shows them, saved or not; the id tells whose environment variables are meant. */
+const shownSettings = node => ({
+  ...Object.fromEntries(Object.keys(node._def.defaults).map(field => [field, $(`#node-config-input-${field}`).val()])),
+  id: node.id
+});
 
 const checkLine = (ok, title, detail) =>
   $('<li>').append(

@@ -11,7 +11,9 @@ function queueOf(
   policy: Policy,
   options: { bound?: number; hardBound?: number; maxBytes?: number; batch?: number } = {}
 ) {
-  const calls: { names: string[]; end: () => void }[] = [];
+  const calls: { names: string[]; end: () => void; fail: (error: Error) => void; throwing: (error: Error) => void }[] =
+    [];
+  const failed: string[] = [];
   const delivered: string[] = [];
   const dropped: string[] = [];
   const queue = new JobQueue<Named>({
@@ -21,11 +23,17 @@ function queueOf(
     maxBytes: 1000,
     batch: 4,
     ...options,
+    failed: (job, error) => failed.push(`${job.name}: ${error.message}`),
     work: jobs =>
-      new Promise(resolve =>
+      new Promise((resolve, reject) =>
         calls.push({
           names: jobs.map(job => job.name),
-          end: () => resolve(() => delivered.push(...jobs.map(job => job.name)))
+          end: () => resolve(() => delivered.push(...jobs.map(job => job.name))),
+          fail: reject,
+          throwing: error =>
+            resolve(() => {
+              throw error;
+            })
         })
       ),
     drop: job => dropped.push(job.name)
@@ -33,7 +41,7 @@ function queueOf(
   const push = (names: string, more: Partial<Named> = {}) => {
     for (const name of names) queue.push({ name, recipe: 'r', images: 1, bytes: 1, ...more });
   };
-  return { queue, calls, delivered, dropped, push };
+  return { queue, calls, delivered, dropped, failed, push };
 }
 
 describe('JobQueue', () => {
@@ -66,6 +74,20 @@ describe('JobQueue', () => {
     calls[0].end();
     await turn();
     assert.deepEqual(delivered, ['x', 'a', 'b']);
+  });
+
+  it('tells the owner of an error in work or delivery, and delivers what follows', async () => {
+    const { calls, push, delivered, failed } = queueOf('wait');
+    push('ab');
+    push('cd');
+    calls[1].fail(new Error('no work'));
+    await turn();
+    assert.deepEqual(failed, [], 'in order, also for errors');
+    calls[0].throwing(new Error('no delivery'));
+    calls[2].end();
+    await turn();
+    assert.deepEqual(failed, ['a: no delivery', 'b: no work']);
+    assert.deepEqual(delivered, ['c', 'd']);
   });
 
   it('puts only jobs of one detector into a call, and lets none overtake its own kind', async () => {

@@ -20,6 +20,8 @@ interface Helper {
   unload(): Promise<void>;
   setFlows(flow: object[], type?: string): Promise<void>;
   getNode(id: string): Node;
+  /** a spy on the log of the flow that is loaded */
+  log(): { args: { type: string; level: number; msg: string }[][] };
   request(): { get(path: string): Answering; post(path: string): Answering };
 }
 interface Answering extends Promise<{ status: number; body: unknown }> {

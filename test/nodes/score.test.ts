@@ -108,6 +108,21 @@ describe('anomaly-score', () => {
     assert.ok(about(/Image 2 of 3/) && about(/array of 0/), JSON.stringify(errors.map(e => e.error.message)));
   });
 
+  it('reads the files of a long list call by call', async () => {
+    const { send, out, model } = await deploy({ batch: 1 });
+    const { client } = (helper.getNode(model) as ModelNode).model;
+    const score = client.score.bind(client);
+    const [first, second] = await parts(2, 66);
+    await fs.writeFile(path.join(store, 'first.png'), first);
+    client.score = async (...args) => {
+      await fs.writeFile(path.join(store, 'second.png'), second);
+      return score(...args);
+    };
+    send({ payload: ['first.png', 'second.png'] });
+    const [msg] = await out.wait(1);
+    assert.deepEqual(msg.image, [first, second]);
+  });
+
   it('leaves the map out when it is not wanted, also one that came with the message', async () => {
     const { send, out } = await deploy({ map: false });
     send({ payload: await part(42), anomalyMap: 'stale' });
@@ -341,32 +356,11 @@ describe('anomaly-score', () => {
     assert.equal(msg.payload.detector.name, 'nut');
   });
 
-  it('serves the editor: detectors, test, and errors that it can show', async () => {
-    const { model } = await deploy();
-    const list = await helper.request().get('/goodparts/detectors').query({ id: model });
-    assert.ok((list.body as { name: string }[]).some(({ name }) => name === 'screw'));
-    const test = await helper.request().post('/goodparts/test').send({ device: 'cpu', store });
-    const { device, checks } = test.body as { device: { used: string }; checks: { ok: boolean }[] };
-    assert.equal(device.used, 'cpu');
-    assert.ok(checks.length > 2 && checks.every(check => check.ok), JSON.stringify(checks));
-    const unknown = await helper.request().get('/goodparts/detectors').query({ id: 'none' });
-    assert.equal(unknown.status, 400);
-    assert.match((unknown.body as { message: string }).message, /not deployed/);
-  });
-
-  it('gives the good scores of a version to other nodes', async () => {
-    const { model } = await deploy();
-    const node = helper.getNode(model) as ModelNode;
-    const calibration = await node.calibration('screw', 'v1');
-    assert.equal(calibration.scores.length, 3);
-    await assert.rejects(node.calibration('screw', 'v9'), { code: 'detector-unknown' });
-  });
-
   it('says so when no model is selected', async () => {
     const flow = bench('anomaly-score', { model: '' }, smallModel(store));
     await helper.load(modules, flow.flow);
     helper.getNode(flow.node).receive({ payload: await part(1) });
     const [msg] = (await new Inbox(flow.caught).wait(1)) as Caught[];
-    assert.match(msg.error.message, /No anomaly-model/);
+    assert.match(msg.error.message, /^No anomaly-model/, 'the sentence alone');
   });
 });

@@ -80,6 +80,8 @@ describe('Images of a message', () => {
 
   it('refuses text that is neither a path nor an image', async () => {
     await assert.rejects(one('<html><body>404</body></html>'), { code: 'image-format' });
+    for (const long of ['<html>' + 'a'.repeat(5000), 'no image, but many words '.repeat(200), 'ß'.repeat(5000)])
+      await assert.rejects(one(long), { code: 'image-format' }, long.slice(0, 9));
     await assert.rejects(one('line\nline'), { code: 'image-format' });
     await assert.rejects(one('data:image/svg+xml,<svg/>'), { code: 'image-unreadable' });
     await assert.rejects(one('data:image/png;base64,'), { code: 'image-empty' });

@@ -1,23 +1,31 @@
 // What the function nodes of inspect-by-http.json do; see functions.mjs.
 
-/** Names the detector, and lets only bytes through: a text would be taken for the path of a file on this machine. */
-export function readTheRequest(msg, { node, Buffer }) {
+/** Names the detector and finds the pictures, as bytes only: a text would be taken for the path of a file on this machine. */
+export async function readTheRequest(msg, { node, Buffer }) {
   const { query, files, method, route } = msg.req;
+  const refuse = (code, text) => void node.error(Object.assign(new Error(text), { code }), msg);
   msg.recipe = query.recipe || 'part';
-  const learning = route.path !== '/inspect';
-  if (method === 'DELETE') msg.reset = true;
-  else if (route.path === '/learn/done') Object.assign(msg, { complete: true, payload: [] });
-  else {
-    const uploads = Array.isArray(files) ? files.length : 0;
-    if (uploads === 0 && !Buffer.isBuffer(msg.payload)) {
-      const text =
-        'The body is no picture: send its bytes with Content-Type image/jpeg (or png, ...), or a form upload.';
-      node.error(Object.assign(new Error(text), { code: 'image-format' }), msg);
-      return null;
+  if (method === 'DELETE') return [null, { ...msg, reset: true }];
+  if (route.path === '/learn/done') return [null, { ...msg, complete: true, payload: [], fitting: true }];
+  const uploads = Array.isArray(files) ? files.length : 0;
+  if (uploads === 0) {
+    // an http in node that takes uploads leaves every other body unread
+    const [chunks, most] = [[], 64 * 2 ** 20];
+    let size = 0;
+    for await (const chunk of msg.req) {
+      size += chunk.length;
+      if (size <= most) chunks.push(chunk);
     }
-    msg.pictures = uploads || 1;
+    if (size > most) return refuse('image-too-large', 'The body is larger than 64 MB.');
+    if (size === 0)
+      return refuse(
+        'image-format',
+        'No picture came: send its bytes as image/jpeg (or image/png ...), or a form upload.'
+      );
+    msg.payload = Buffer.concat(chunks);
   }
-  return learning ? [null, msg] : [msg, null];
+  msg.pictures = uploads || 1;
+  return route.path === '/learn' ? [null, msg] : [msg, null];
 }
 
 /** The heatmap as the body, the verdict in the headers; of several pictures the first. */

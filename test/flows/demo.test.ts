@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import { createRequire } from 'node:module';
 import path from 'node:path';
 import { writeSample } from '../../lib/sample';
 import { ROOT, scratch } from '../support';
 import { TARGETS } from './versions';
+import { Socket } from './editor';
 import { getJson, starter, startNodeRed, until, type NodeRed } from './node-red';
 
 interface Part {
@@ -30,9 +30,6 @@ interface State {
 }
 
 const flows = path.join(ROOT, 'examples/flows.json');
-
-/** Node 20 has no WebSocket of its own; Node-RED brings one with the same interface. */
-const Socket = globalThis.WebSocket ?? (createRequire(require.resolve('node-red/red.js'))('ws') as typeof WebSocket);
 
 /** A browser tab: what the page's socket says, and its buttons. */
 class Tab {

@@ -20,7 +20,7 @@ export async function readTheRequest(msg, { node, Buffer }) {
     if (size === 0)
       return refuse(
         'image-format',
-        'No picture came: send its bytes as image/jpeg (or image/png ...), or a form upload.'
+        'No picture came: send its bytes with Content-Type image/jpeg (or png, ...), or a form upload.'
       );
     msg.payload = Buffer.concat(chunks);
   }

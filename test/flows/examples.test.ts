@@ -7,7 +7,7 @@ import type { Judged } from '../../lib/red/judge';
 import { writeSample } from '../../lib/sample';
 import { part, parts, put, ROOT, scratch } from '../support';
 import { Editor, type FlowNode } from './editor';
-import { startNodeRed, until, type NodeRed } from './node-red';
+import { getJson, startNodeRed, until, type NodeRed } from './node-red';
 
 const folder = path.join(ROOT, 'examples');
 const files = fs.readdirSync(folder).filter(name => name.endsWith('.json'));
@@ -51,6 +51,12 @@ describe('examples', function () {
           read(file).some(node => node.type === type),
           `${file} has no ${type} node`
         );
+  });
+
+  it('are in the Import dialog', async () => {
+    const listed = await getJson<unknown>(`${nodeRed.url}/library/examples/flows/@goodparts/node-red-anomaly/`);
+    const names = JSON.stringify(listed);
+    for (const file of files) assert.ok(names.includes(path.basename(file, '.json')), `${file}: ${names}`);
   });
 
   for (const file of files)
@@ -157,16 +163,12 @@ describe('examples', function () {
       ]);
       const damaged = ['a damaged disc', 'a damaged square', 'a disc among the squares'];
       for (const button of [...damaged, 'a good disc', 'a good square']) await editor.press(button);
-      const ng = await editor.shown<Judged>('NG', 3);
-      const names = (judged: Judged[]) => judged.map(({ detector }) => detector.name).sort();
-      // a good part may lie above the 99th percentile now and then; what is checked is whose detector judged it
-      const all = await until(
-        async () => [...editor.debugged<Judged>('OK'), ...editor.debugged<Judged>('NG')],
-        both => both.length === 5,
-        10
-      );
-      assert.ok(ng.length >= 3);
-      assert.deepEqual(names(all), ['disc', 'disc', 'square', 'square', 'square']);
+      const judged = async () => [...editor.debugged<Judged>('OK'), ...editor.debugged<Judged>('NG')];
+      const all = await until(judged, both => both.length === 5, 15);
+      const names = all.map(({ detector }) => detector.name);
+      assert.deepEqual(names.sort(), ['disc', 'disc', 'square', 'square', 'square']);
+      // the good ones may lie above the 99th percentile of twelve, for the camera draws at random; the others always do
+      assert.ok(editor.debugged('NG').length >= 3);
       nothingWrong();
     });
   });

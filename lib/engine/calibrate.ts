@@ -97,8 +97,8 @@ async function withUnderstudies(
   const { patches, dimensions, search, squared, bank } = parts;
   // where the whole bank came from this image there is nothing left beside the understudies
   const alone = own.length === bank.origin.length;
-  const known = without.distances.map(d => (alone ? Infinity : squared ? d : d * d));
-  const nearest = await parts.pairs.nearest(patches[image], understudyRows(patches, extra, dimensions), known);
+  const nearest = without.distances.map(d => (alone ? Infinity : squared ? d : d * d));
+  await parts.pairs.approach(patches[image], understudyRows(patches, extra, dimensions), nearest);
   const distances = squared ? nearest : nearest.map(Math.sqrt);
   const top = indexOfLeast(distances.map(d => -d));
   const found = await search.search(patches[image].subarray(top * dimensions, (top + 1) * dimensions), own);

@@ -15,8 +15,6 @@ export interface CoresetOptions {
   signal?: AbortSignal;
 }
 
-/** Rows that one graph run takes at a time. */
-const ROWS = 16384;
 /** Distance of a chosen point: below every other, as it must never be chosen again, not even among copies of itself. */
 const CHOSEN = -1;
 /** Points for which all pairs are measured at once. */
@@ -191,12 +189,7 @@ class Points {
 
   /** Lowers the squared distance of every point to the nearest chosen one, where `chosen` ones are nearer. */
   async approach(distance: Float32Array, chosen: Int32Array): Promise<void> {
-    const centers = gatherRows(this.rows, chosen, this.dimension);
-    for (let from = 0; from < this.count; from += ROWS) {
-      const to = Math.min(from + ROWS, this.count);
-      const some = this.rows.subarray(from * this.dimension, to * this.dimension);
-      distance.set(await this.pairs.nearest(some, centers, distance.subarray(from, to)), from);
-    }
+    await this.pairs.approach(this.rows, gatherRows(this.rows, chosen, this.dimension), distance);
     for (const i of chosen) distance[i] = CHOSEN;
   }
 

@@ -1,5 +1,5 @@
 import { GraphBuilder } from './onnx/builder';
-import type { Runtime, Session } from './runtime';
+import type { Data, Runtime, Session } from './runtime';
 
 /** Some rows of a row-major matrix; copied into `some`, where it is given. */
 export function gatherRows(
@@ -13,58 +13,81 @@ export function gatherRows(
   return some;
 }
 
+/** Rows and centers of one graph run: its [N, M] result stays small, however many there are. */
+const TILE = { rows: 4096, centers: 1024 };
+
 /** Squared Euclidean distances between two sets of vectors, both given when it runs. */
 export class PairDistances {
   private constructor(
-    private readonly session: Session,
+    private readonly allPairs: Session,
+    private readonly smallest: Session,
     private readonly dimension: number
   ) {}
 
   static async create(runtime: Runtime, dimension: number): Promise<PairDistances> {
-    return new PairDistances(await runtime.session(pairsGraph(dimension)), dimension);
+    return new PairDistances(
+      await runtime.session(squaredGraph(dimension)),
+      await runtime.session(nearestGraph(dimension)),
+      dimension
+    );
   }
 
-  /** All pairs, row-major [N, M]. */
-  squared(rows: Float32Array, centers: Float32Array): Promise<Float32Array> {
-    return this.run('squared', rows, centers, new Float32Array(rows.length / this.dimension));
+  /** All pairs, row-major [N, M]; for sets whose pairs fit into memory. */
+  async squared(rows: Float32Array, centers: Float32Array): Promise<Float32Array> {
+    const { squared } = await this.allPairs.run({ rows: this.matrix(rows), centers: this.matrix(centers) });
+    return squared.data;
   }
 
-  /** For each row the squared distance to the nearest center, or `known` where that is smaller: [N]. */
-  nearest(rows: Float32Array, centers: Float32Array, known: Float32Array): Promise<Float32Array> {
-    return this.run('nearest', rows, centers, known);
+  /** Lowers `known`, [N], where the squared distance of a row to its nearest center is smaller. */
+  async approach(rows: Float32Array, centers: Float32Array, known: Float32Array): Promise<void> {
+    const d = this.dimension;
+    for (let row = 0; row < known.length; row += TILE.rows) {
+      const part = known.subarray(row, row + TILE.rows);
+      const some = this.matrix(rows.subarray(row * d, (row + part.length) * d));
+      for (let from = 0; from < centers.length; from += TILE.centers * d) {
+        const near = this.matrix(centers.subarray(from, from + TILE.centers * d));
+        const { nearest } = await this.smallest.run({
+          rows: some,
+          centers: near,
+          known: { data: part, dims: [part.length] }
+        });
+        part.set(nearest.data);
+      }
+    }
   }
 
-  release(): Promise<void> {
-    return this.session.release();
+  async release(): Promise<void> {
+    await Promise.all([this.allPairs.release(), this.smallest.release()]);
   }
 
-  private async run(
-    output: 'squared' | 'nearest',
-    rows: Float32Array,
-    centers: Float32Array,
-    known: Float32Array
-  ): Promise<Float32Array> {
-    const feeds = {
-      rows: { data: rows, dims: [rows.length / this.dimension, this.dimension] },
-      centers: { data: centers, dims: [centers.length / this.dimension, this.dimension] },
-      known: { data: known, dims: [known.length] }
-    };
-    return (await this.session.run(feeds, [output]))[output].data;
+  private matrix(data: Float32Array): Data {
+    return { data, dims: [data.length / this.dimension, this.dimension] };
   }
 }
 
-function pairsGraph(dimension: number): Uint8Array {
+/** ||c||^2 - 2 r c, [N, M]; what is missing to the squared distance is the same for the whole row. */
+function relative(g: GraphBuilder, rows: string, centers: string): string {
+  const scaled = g.op('Mul', [g.op('Transpose', [centers], { perm: [1, 0] }), g.scalar(-2)]);
+  const norms = g.op('Unsqueeze', [g.op('ReduceSumSquare', [centers, g.ints(1)], { keepdims: 0 }), g.ints(0)]);
+  return g.op('Add', [g.op('MatMul', [rows, scaled]), norms]);
+}
+
+function squaredGraph(dimension: number): Uint8Array {
   const g = new GraphBuilder();
   const rows = g.input('rows', 'float', ['N', dimension]);
-  const centers = g.input('centers', 'float', ['M', dimension]);
-  const known = g.input('known', 'float', ['N']);
+  const distance = relative(g, rows, g.input('centers', 'float', ['M', dimension]));
   const norms = g.op('ReduceSumSquare', [rows, g.ints(1)], { keepdims: 1 });
-  const centerNorms = g.op('Unsqueeze', [g.op('ReduceSumSquare', [centers, g.ints(1)], { keepdims: 0 }), g.ints(0)]);
-  const product = g.op('MatMul', [rows, g.op('Transpose', [centers], { perm: [1, 0] })]);
-  const partial = g.op('Sub', [centerNorms, g.op('Add', [product, product])]);
-  const squared = g.op('Max', [g.op('Add', [partial, norms]), g.scalar(0)]);
-  g.output(squared, 'squared', 'float', ['N', 'M']);
-  const nearest = g.op('Min', [known, g.op('ReduceMin', [squared, g.ints(1)], { keepdims: 0 })]);
-  g.output(nearest, 'nearest', 'float', ['N']);
+  g.output(g.op('Max', [g.op('Add', [distance, norms]), g.scalar(0)]), 'squared', 'float', ['N', 'M']);
+  return g.build();
+}
+
+function nearestGraph(dimension: number): Uint8Array {
+  const g = new GraphBuilder();
+  const rows = g.input('rows', 'float', ['N', dimension]);
+  const distance = relative(g, rows, g.input('centers', 'float', ['M', dimension]));
+  const norms = g.op('ReduceSumSquare', [rows, g.ints(1)], { keepdims: 0 });
+  const nearest = g.op('Add', [g.op('ReduceMin', [distance, g.ints(1)], { keepdims: 0 }), norms]);
+  const known = g.input('known', 'float', ['N']);
+  g.output(g.op('Min', [known, g.op('Max', [nearest, g.scalar(0)])]), 'nearest', 'float', ['N']);
   return g.build();
 }

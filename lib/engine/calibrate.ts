@@ -1,5 +1,5 @@
 import type { Distances, SearchHead } from './head';
-import type { PairDistances } from './pairs';
+import { argmax, gatherPatches, type PairDistances } from './pairs';
 
 /** The memory bank while it is being made. */
 export interface Bank {
@@ -98,26 +98,10 @@ async function withUnderstudies(
   // where the whole bank came from this image there is nothing left beside the understudies
   const alone = own.length === bank.origin.length;
   const nearest = without.distances.map(d => (alone ? Infinity : squared ? d : d * d));
-  await parts.pairs.approach(patches[image], understudyRows(patches, extra, dimensions), nearest);
+  await parts.pairs.approach(patches[image], gatherPatches(patches, extra, dimensions), nearest);
   const distances = squared ? nearest : nearest.map(Math.sqrt);
-  const top = indexOfLeast(distances.map(d => -d));
+  const top = argmax(distances);
   const found = await search.search(patches[image].subarray(top * dimensions, (top + 1) * dimensions), own);
   const weight = found.distances[0] > 0 ? found.score / found.distances[0] : 1;
   return { distances, score: weight * distances[top] };
-}
-
-function understudyRows(patches: Float32Array[], indices: Int32Array, dimensions: number): Float32Array {
-  const perImage = patches[0].length / dimensions;
-  const rows = new Float32Array(indices.length * dimensions);
-  indices.forEach((patch, i) => {
-    const from = (patch % perImage) * dimensions;
-    rows.set(patches[Math.floor(patch / perImage)].subarray(from, from + dimensions), i * dimensions);
-  });
-  return rows;
-}
-
-function indexOfLeast(values: Float32Array): number {
-  let least = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] < values[least]) least = i;
-  return least;
 }

@@ -2,7 +2,7 @@ import { GoodpartsError } from './errors';
 import { GraphBuilder } from './onnx/builder';
 import type { Preset } from './presets';
 import { randomStream } from './random';
-import { gatherRows, PairDistances } from './pairs';
+import { argmax, gatherRows, PairDistances } from './pairs';
 import type { Runtime } from './runtime';
 
 export interface CoresetOptions {
@@ -131,12 +131,6 @@ function chooseDense(between: Float32Array, distance: Float32Array, most: number
     distance[top] = CHOSEN;
   }
   return Int32Array.from(chosen);
-}
-
-function argmax(values: Float32Array): number {
-  let top = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[top]) top = i;
-  return top;
 }
 
 /** Indices of the `count` largest values, farthest first; ties by index, so that the same input gives the same order. */

@@ -5,7 +5,7 @@ import type { FitOptions, FitSession } from './engine';
 import { GoodpartsError } from './errors';
 import type { Embeddings, Extractor } from './features';
 import { MapHead, SearchHead } from './head';
-import { PairDistances } from './pairs';
+import { gatherPatches, PairDistances } from './pairs';
 import { PRESETS } from './presets';
 import { perturbed } from './perturb';
 import type { Runtime } from './runtime';
@@ -147,12 +147,7 @@ export class PatchCoreFit implements FitSession {
     });
     const perImage = this.patches[0].length / dimensions;
     const origin = chosen.map(i => Math.floor(i / perImage));
-    const data = new Float32Array(chosen.length * dimensions);
-    chosen.forEach((patch, i) => {
-      const from = (patch % perImage) * dimensions;
-      data.set(this.patches[origin[i]].subarray(from, from + dimensions), i * dimensions);
-    });
-    return { data, origin };
+    return { data: gatherPatches(this.patches, chosen, dimensions), origin };
   }
 
   /**

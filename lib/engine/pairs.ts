@@ -13,6 +13,24 @@ export function gatherRows(
   return some;
 }
 
+/** Patch embeddings by their index over all images, [n, D]; `patches` holds one [P, D] array an image. */
+export function gatherPatches(patches: Float32Array[], indices: Int32Array, dimensions: number): Float32Array {
+  const perImage = patches[0].length / dimensions;
+  const rows = new Float32Array(indices.length * dimensions);
+  indices.forEach((patch, i) => {
+    const from = (patch % perImage) * dimensions;
+    rows.set(patches[Math.floor(patch / perImage)].subarray(from, from + dimensions), i * dimensions);
+  });
+  return rows;
+}
+
+/** Index of the largest value, the first of equal ones. */
+export function argmax(values: Float32Array): number {
+  let top = 0;
+  for (let i = 1; i < values.length; i++) if (values[i] > values[top]) top = i;
+  return top;
+}
+
 /** Rows and centers of one graph run: its [N, M] result stays small, however many there are. */
 const TILE = { rows: 4096, centers: 1024 };
 

@@ -43,14 +43,14 @@ export class Session {
     return this.session.outputNames;
   }
 
-  /** Runs the graph for all outputs, or only those named. Inputs are not copied on the CPU; outputs are float32. */
-  async run(feeds: Record<string, AnyData>, outputs: readonly string[] = this.outputs): Promise<Record<string, Data>> {
+  /** Runs the graph. Inputs are not copied on the CPU; outputs are float32. */
+  async run(feeds: Record<string, AnyData>): Promise<Record<string, Data>> {
     const tensors: Record<string, Tensor> = {};
     for (const [name, { data, dims }] of Object.entries(feeds)) {
       const type = data instanceof Float32Array ? 'float32' : data instanceof Uint8Array ? 'uint8' : 'int64';
       tensors[name] = new this.ort.Tensor(type, data as never, dims as number[]);
     }
-    const results = await this.session.run(tensors, outputs);
+    const results = await this.session.run(tensors);
     return Object.fromEntries(
       Object.entries(results).map(([name, t]) => [name, { data: t.data as Float32Array, dims: t.dims }])
     );

@@ -5,15 +5,11 @@ type Attribute = number | string | number[];
 export type Dim = number | string;
 
 /** AttributeProto.AttributeType */
-const AttributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
-
-/** Attributes of standard operators that are floats although their value may be whole. */
-const FLOAT_ATTRIBUTES = new Set(['cubic_coeff_a', 'alpha', 'beta', 'epsilon', 'extrapolation_value']);
+const AttributeType = { int: 2, string: 3, ints: 7 } as const;
 
 function attribute(name: string, value: Attribute): AttributeProto {
   if (typeof value === 'string') return { name, type: AttributeType.string, s: Buffer.from(value) };
   if (Array.isArray(value)) return { name, type: AttributeType.ints, ints: value };
-  if (FLOAT_ATTRIBUTES.has(name)) return { name, type: AttributeType.float, f: value };
   return { name, type: AttributeType.int, i: value };
 }
 

@@ -1,45 +1,47 @@
-// `npm run bench`: timings of this machine, printed and not asserted. `-- --json FILE` writes them as well, `--seconds N` changes how long
-// each load runs, `--images FOLDER` takes pictures of a class in MVTec layout instead of the sample parts.
+// `npm run bench`: all figures of this machine in one run, printed and not asserted; docs/performance.md says what they are and how to read
+// them, and bench/options.ts what can be set.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
-import { Engine } from '../lib/engine';
-import { readMvtec } from '../lib/mvtec';
-import { writeSample } from '../lib/sample';
-import { engineLoad } from './engine-load';
-import { nodeRedLoad } from './node-red-load';
+import { prepareContext } from './context';
+import { machine, versions } from './machine';
+import { parseOptions } from './options';
+import { describe, describeMachine } from './report/text';
+import type { BenchResult } from './result';
+import { runSection, SECTIONS } from './sections';
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: { json: { type: 'string' }, seconds: { type: 'string', default: '20' }, images: { type: 'string' } }
-  });
-  const seconds = Number(values.seconds);
+  const options = parseOptions(process.argv.slice(2), Object.keys(SECTIONS));
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-bench-'));
+  const { threads, rounds, seconds, quick } = options;
   try {
-    const images = values.images ?? path.join(folder, 'sample');
-    if (!values.images) await writeSample(images);
-    const { train, test } = await readMvtec(images);
-    const store = path.join(folder, 'store');
-    const engine = new Engine({ store });
-    const pictures = test.slice(0, 32).map(t => fs.readFileSync(t.path));
-    const fit = await engine.fit(
-      'bench',
-      train.map(t => fs.readFileSync(t.path))
-    );
-    const results = {
-      machine: `${os.cpus()[0].model}, ${os.availableParallelism()} cores, ${Math.round(os.totalmem() / 2 ** 30)} GiB`,
-      node: process.version,
+    const result: BenchResult = {
       date: new Date().toISOString().slice(0, 10),
-      fit: { images: fit.images, patches: fit.patches, bankSize: fit.bankSize, ms: fit.timing },
-      engine: await engineLoad(engine, pictures, seconds),
-      nodeRed: await nodeRedLoad(store, pictures, seconds, path.join(folder, 'user'))
+      machine: machine(),
+      versions: await versions(),
+      loadBefore: Math.round(os.loadavg()[0] * 10) / 10,
+      threads,
+      rounds,
+      seconds,
+      quick,
+      pictures: options.images ? path.basename(path.resolve(options.images)) : 'sample parts',
+      sections: {}
     };
-    console.log(JSON.stringify(results, null, 2));
-    if (values.json) fs.writeFileSync(values.json, JSON.stringify(results, null, 2) + '\n');
+    console.log(describeMachine(result));
+    const context = await prepareContext(options, folder);
+    for (const name of Object.keys(SECTIONS)) {
+      if (options.only && !options.only.includes(name)) continue;
+      result.sections[name] = await runSection(name, context, result.versions);
+      console.log(describe(name, result.sections[name]));
+      // after each section: a run that is stopped has not been for nothing
+      if (options.json) fs.writeFileSync(options.json, JSON.stringify(result, null, 1) + '\n');
+    }
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
 }
 
-void main();
+main().catch((error: unknown) => {
+  console.error((error as Error).message);
+  process.exitCode = 1;
+});

@@ -1,8 +1,9 @@
 import { GoodpartsError } from './errors';
 import { nearestRowsGraph } from './graphs/cells';
 import { bankNorms, LEFT_OUT } from './graphs/search';
+import { assign, BuildOptions, feeds, kMeans } from './kmeans';
 import { gatherRows } from './pairs';
-import type { Data, Runtime, Session } from './runtime';
+import type { Runtime, Session } from './runtime';
 import type { DeviceReport } from './types';
 import type { Arrays } from './version';
 
@@ -12,19 +13,8 @@ const CELLS_PER_ROOT = 2;
 const PROBES = { usual: 16, hard: 64 };
 /** Share of a picture's patches, those farthest from what the usual cells hold, that counts as hard to place. */
 const HARD = 1 / 16;
-/** k-means: patches a center that it is computed from, and its rounds. */
-const SAMPLE = 48;
-const ROUNDS = 4;
-/** Patches of one run when all are put into cells. */
-const TILE = 2048;
 /** From this bank size on the cells are faster than the search of the whole bank; see docs/architecture.md. */
 const PAYS_FROM = 50_000;
-
-export interface BuildOptions {
-  signal?: AbortSignal;
-  /** called with the patches put into cells so far, and all */
-  onProgress?: (done: number, total: number) => void;
-}
 
 /** Whether the cells are worth it: on the CPU and for a large bank. A GPU searches the whole bank in less time than it takes to ask twice. */
 export function pays(bankSize: number, device: DeviceReport['used']): boolean {
@@ -72,7 +62,7 @@ export class Neighbours {
    * The index from what `arrays` gave.
    * @throws GoodpartsError `detector-damaged` where the arrays do not belong to this bank
    */
-  static load(runtime: Runtime, bank: Float32Array, dimensions: number, arrays: Arrays): Promise<Neighbours> {
+  static async load(runtime: Runtime, bank: Float32Array, dimensions: number, arrays: Arrays): Promise<Neighbours> {
     const [centers, cellOf] = [arrays['bank-centers']?.data, arrays['bank-cells']?.data];
     const fits =
       centers instanceof Float32Array &&
@@ -231,13 +221,12 @@ class Best {
 
   add(patch: number, value: number, place: number): void {
     const first = patch * this.wanted;
-    let at = first + this.wanted;
+    let at = first + this.wanted - 1;
+    if (!(value < this.values[at])) return;
     for (; at > first && value < this.values[at - 1]; at--) {
-      if (at === first + this.wanted) continue;
       this.values[at] = this.values[at - 1];
       this.places[at] = this.places[at - 1];
     }
-    if (at === first + this.wanted) return;
     this.values[at] = value;
     this.places[at] = place;
   }
@@ -260,63 +249,4 @@ class Best {
       return order[absent ? this.places[i - (i % this.wanted)] : place];
     });
   }
-}
-
-function feeds(queries: Float32Array, rows: Float32Array, norms: Float32Array): Record<string, Data> {
-  const dimensions = rows.length / norms.length;
-  return {
-    queries: { data: queries, dims: [queries.length / dimensions, dimensions] },
-    rows: { data: rows, dims: [norms.length, dimensions] },
-    norms: { data: norms, dims: [norms.length] }
-  };
-}
-
-/** The nearest center of each bank patch, int32 [M]. */
-async function assign(
-  nearest: Session,
-  rows: Float32Array,
-  centers: Float32Array,
-  dimensions: number,
-  { signal, onProgress }: BuildOptions
-): Promise<Int32Array> {
-  const cellOf = new Int32Array(rows.length / dimensions);
-  const norms = bankNorms(centers, dimensions);
-  for (let from = 0; from < cellOf.length; from += TILE) {
-    if (signal?.aborted) throw new GoodpartsError('fit-aborted', 'The fit was stopped.');
-    const tile = rows.subarray(from * dimensions, (from + TILE) * dimensions);
-    cellOf.set((await nearest.run(feeds(tile, centers, norms))).indices.data, from);
-    onProgress?.(Math.min(from + TILE, cellOf.length), cellOf.length);
-  }
-  return cellOf;
-}
-
-/** k-means (Lloyd 1982) on an evenly spread part of the bank; centers [count, D]. An empty cell keeps its center. */
-async function kMeans(
-  nearest: Session,
-  bank: Float32Array,
-  dimensions: number,
-  count: number,
-  { signal }: BuildOptions
-): Promise<Float32Array> {
-  const spread = (from: Float32Array, wanted: number): Float32Array => {
-    const size = from.length / dimensions;
-    const some = Int32Array.from({ length: Math.min(size, wanted) }, (_, i) => Math.floor((i * size) / wanted));
-    return size <= wanted ? from : gatherRows(from, some, dimensions);
-  };
-  const sample = spread(bank, SAMPLE * count);
-  const centers = spread(sample, count).slice();
-  for (let round = 0; round < ROUNDS; round++) {
-    const cellOf = await assign(nearest, sample, centers, dimensions, { signal });
-    const sums = new Float64Array(centers.length);
-    const members = new Int32Array(count);
-    cellOf.forEach((cell, i) => {
-      members[cell]++;
-      for (let d = 0; d < dimensions; d++) sums[cell * dimensions + d] += sample[i * dimensions + d];
-    });
-    sums.forEach((sum, i) => {
-      const of = members[Math.floor(i / dimensions)];
-      if (of) centers[i] = sum / of;
-    });
-  }
-  return centers;
 }

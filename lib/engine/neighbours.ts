@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { GoodpartsError } from './errors';
 import { nearestRowsGraph } from './graphs/cells';
 import { bankNorms, LEFT_OUT } from './graphs/search';
@@ -12,7 +13,9 @@ const CELLS_PER_ROOT = 2;
 /** Cells searched for a patch, and for one that is hard to place: those are the patches that decide the score. */
 const PROBES = { usual: 16, hard: 64 };
 /** Share of a picture's patches, those farthest from what the usual cells hold, that counts as hard to place. */
-const HARD = 1 / 16;
+const HARD = 1 / 64;
+/** Bank patches brought into their cells' order at once. */
+const FILL = 8192;
 /** From this bank size on the cells are faster than the search of the whole bank; see docs/architecture.md. */
 const PAYS_FROM = 50_000;
 
@@ -87,7 +90,8 @@ export class Neighbours {
     centers: Float32Array,
     cellOf: Int32Array
   ): Promise<Neighbours> {
-    const cells = new Cells(bank, dimensions, centers, cellOf);
+    const cells = new Cells(dimensions, centers, cellOf);
+    await cells.fill(bank);
     const session = (count: number): Promise<Session> =>
       runtime.session(nearestRowsGraph(dimensions, Math.min(count, cells.count)));
     return new Neighbours(await session(1), await session(PROBES.usual), await session(PROBES.hard), cells);
@@ -176,10 +180,11 @@ class Cells {
   readonly order: Int32Array;
   /** [M, D] in that order */
   readonly rows: Float32Array;
+  /** where each bank patch lies in that order, [M] */
+  private readonly places: Int32Array;
   private readonly norms: Float32Array;
 
   constructor(
-    bank: Float32Array,
     readonly dimensions: number,
     readonly centers: Float32Array,
     readonly cellOf: Int32Array
@@ -191,15 +196,28 @@ class Cells {
     for (let cell = 0; cell < this.count; cell++) this.starts[cell + 1] += this.starts[cell];
     const next = this.starts.slice();
     this.order = new Int32Array(cellOf.length);
-    cellOf.forEach((cell, i) => (this.order[next[cell]++] = i));
-    this.rows = gatherRows(bank, this.order, dimensions);
-    this.norms = bankNorms(this.rows, dimensions);
+    this.places = cellOf.map(cell => next[cell]++);
+    this.places.forEach((place, i) => (this.order[place] = i));
+    this.rows = new Float32Array(cellOf.length * dimensions);
+    this.norms = new Float32Array(cellOf.length);
+  }
+
+  /** Brings the bank into the order, a part at a time: a large one takes seconds, and the process has others to answer. */
+  async fill(bank: Float32Array): Promise<void> {
+    const d = this.dimensions;
+    for (let from = 0; from < this.order.length; from += FILL) {
+      const some = this.rows.subarray(from * d, (from + FILL) * d);
+      gatherRows(bank, this.order.subarray(from, from + FILL), d, some);
+      this.norms.set(bankNorms(some, d), from);
+      await setImmediate();
+    }
   }
 
   normsWithout(leftOut?: Int32Array): Float32Array {
     if (!leftOut?.length) return this.norms;
-    const out = new Set(leftOut);
-    return this.norms.map((norm, i) => (out.has(this.order[i]) ? LEFT_OUT : norm));
+    const norms = this.norms.slice();
+    for (const i of leftOut) norms[this.places[i]] = LEFT_OUT;
+    return norms;
   }
 }
 

@@ -59,15 +59,25 @@ export async function openCut(runtime: Runtime, { file, model, input }: Network,
   try {
     return await runtime.session(bytes);
   } catch (error) {
-    const why = firstLine(error);
-    const operator = /(?:No Op registered for|error: )\s*([\w.:]+)(?:\(| with|.*is not a registered)/.exec(why)?.[1];
-    throw operator
-      ? new GoodpartsError(
-          'backbone-operators',
-          `${file} uses the operator ${operator}, which ONNX Runtime ${runtime.version} does not have; export it with standard operators.`
-        )
-      : new GoodpartsError('backbone-unreadable', `${file} cannot be run: ${why}`);
+    throw unusable(file, runtime, firstLine(error));
   }
+}
+
+/** Why ONNX Runtime does not load a network, in words; what it says itself is long and meant for its makers. */
+function unusable(file: string, { version }: Runtime, why: string): GoodpartsError {
+  const operator = /(?:No Op registered for|error: )\s*([\w.:]+)(?:\(| with|.*is not a registered)/.exec(why)?.[1];
+  if (operator)
+    return new GoodpartsError(
+      'backbone-operators',
+      `${file} uses the operator ${operator}, which ONNX Runtime ${version} does not have; export it with standard operators.`
+    );
+  const [, opset, newest] = /Opset (\d+) is under development.* is till opset (\d+)/.exec(why) ?? [];
+  if (opset)
+    return new GoodpartsError(
+      'backbone-operators',
+      `${file} is written with version ${opset} of the ONNX operators; ONNX Runtime ${version} knows them up to version ${newest}. Export it again with that.`
+    );
+  return new GoodpartsError('backbone-unreadable', `${file} cannot be run: ${why}`);
 }
 
 /** Sizes to try, the first one that works counts: another than the file names, which shows that any will do, then its own. */

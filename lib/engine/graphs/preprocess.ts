@@ -29,8 +29,8 @@ export function preprocessGraph({ mean, std, width, height, pillow, interpolatio
       mode: interpolation,
       antialias: 1,
       coordinate_transformation_mode: 'half_pixel',
-      // the coefficient of Pillow and of PyTorch's antialiased resize; ONNX's own default is another
-      ...(interpolation === 'cubic' && { cubic_coeff_a: { float: -0.5 } })
+      // as Pillow and PyTorch's antialiased resize have it (to .003 grey levels); ONNX's own defaults differ by 10 at the edges
+      ...(interpolation === 'cubic' && { cubic_coeff_a: { float: -0.5 }, exclude_outside: 1 })
     });
   const resized = pillow ? toFloat(resize(planes)) : resize(toFloat(planes));
   const end = g.op('Add', [start, g.ints(height, width)]);

@@ -7,7 +7,16 @@ import { cutModel, pictureInput } from '../../lib/engine/onnx/cut';
 import { decodeModel, ModelProto, reencodeModel } from '../../lib/engine/onnx/proto';
 import { randomStream } from '../../lib/engine/random';
 import { Data, Runtime } from '../../lib/engine/runtime';
-import { channelsLast, halved, oldFile, residualNet, transformer, written, writtenApart } from './networks';
+import {
+  channelsLast,
+  halved,
+  halvedInside,
+  oldFile,
+  residualNet,
+  transformer,
+  written,
+  writtenApart
+} from './networks';
 
 const refused = (code: string, text: RegExp) => (error: unknown) => {
   assert.ok(error instanceof GoodpartsError, String(error));
@@ -112,6 +121,7 @@ describe('any ONNX network', () => {
       'IR 3': written(oldFile(residualNet())),
       'IR 12': changed(model => (model.irVersion = 12)),
       'half precision': written(halved(residualNet())),
+      'half precision inside': written(halvedInside(residualNet())),
       'another file': writtenApart(residualNet())
     }))
       assertSame((await tapped(file)).maps, plain, what);

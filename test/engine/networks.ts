@@ -1,7 +1,15 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { GraphBuilder } from '../../lib/engine/onnx/builder';
-import { allTensors, DataType, decodeModel, ModelProto, reencodeModel, TensorProto } from '../../lib/engine/onnx/proto';
+import {
+  allTensors,
+  DataType,
+  decodeModel,
+  ModelProto,
+  NodeProto,
+  reencodeModel,
+  TensorProto
+} from '../../lib/engine/onnx/proto';
 import { randomStream } from '../../lib/engine/random';
 import { scratch } from '../support';
 
@@ -105,9 +113,8 @@ export function written(model: ModelProto, name = 'net.onnx'): string {
 export function channelsLast({ model }: Net): ModelProto {
   const [input] = model.graph.input;
   input.type!.tensorType!.shape!.dim = [{ dimValue: 1 }, { dimValue: 224 }, { dimValue: 224 }, { dimValue: 3 }];
-  for (const node of model.graph.node) node.input = node.input.map(name => (name === input.name ? 'turned' : name));
   const perm = { name: 'perm', type: 7, ints: [0, 3, 1, 2] };
-  model.graph.node.unshift({ opType: 'Transpose', input: [input.name], output: ['turned'], attribute: [perm] });
+  putFirst(model, { opType: 'Transpose', input: [input.name], output: ['turned'], attribute: [perm] });
   return model;
 }
 
@@ -133,10 +140,12 @@ function halfBits(value: number): number {
   return (value < 0 ? 0x8000 : 0) | ((exponent + 15) << 10) | fraction;
 }
 
+const isFloat = (t: TensorProto): boolean => t.dataType === DataType.float;
+
 /** Weights, input and output in float16; every other weight in the field for single numbers, as some writers do. */
 export function halved({ model }: Net): ModelProto {
   allTensors(model)
-    .filter(t => t.dataType === DataType.float)
+    .filter(isFloat)
     .forEach((tensor, i) => {
       const bits = Uint16Array.from(floats(tensor), halfBits);
       tensor.dataType = DataType.float16;
@@ -146,6 +155,24 @@ export function halved({ model }: Net): ModelProto {
   for (const value of [...model.graph.input, ...model.graph.output])
     value.type!.tensorType!.elemType = DataType.float16;
   return model;
+}
+
+/** Computes in bfloat16, but takes its picture in float32. */
+export function halvedInside({ model }: Net): ModelProto {
+  for (const tensor of allTensors(model).filter(isFloat)) {
+    const bits = Uint16Array.from(new Uint32Array(floats(tensor).buffer), b => b >>> 16);
+    tensor.dataType = DataType.bfloat16;
+    tensor.rawData = new Uint8Array(bits.buffer);
+  }
+  const to = { name: 'to', type: 2, i: DataType.bfloat16 };
+  putFirst(model, { opType: 'Cast', input: [model.graph.input[0].name], output: ['cast'], attribute: [to] });
+  return model;
+}
+
+/** Puts a node between the picture and what takes it. */
+function putFirst({ graph }: ModelProto, node: NodeProto): void {
+  for (const n of graph.node) n.input = n.input.map(name => (name === graph.input[0].name ? node.output[0] : name));
+  graph.node.unshift(node);
 }
 
 /** Writes a network whose weights lie in a second file. Returns the path of the first. */

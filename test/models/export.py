@@ -16,7 +16,6 @@ import timm
 import torch
 import torchvision
 from onnx import numpy_helper
-from timm.layers import pos_embed
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
@@ -56,7 +55,7 @@ def plain_resample(embedding, new_size, num_prefix_tokens=1, **_):
 
 def vit(name, dynamic, **more):
     net = timm.create_model(name, pretrained=False, dynamic_img_size=dynamic, **more)
-    if dynamic:
+    if dynamic and hasattr(sys.modules[type(net).__module__], "resample_abs_pos_embed"):
         sys.modules[type(net).__module__].resample_abs_pos_embed = plain_resample
     return net
 
@@ -93,6 +92,12 @@ EXPORTS = {
     "vits14-opset14": (lambda: Tokens(vit("vit_small_patch14_dinov2", True)), 252, 14, {"layers": ["net.norm"], "dynamic": True}),
     "vits14-reg": (lambda: Tokens(vit("vit_small_patch14_reg4_dinov2", True)), 252, 17, {"layers": ["net.norm"], "dynamic": True}),
     "vits16-dinov3": (
+        lambda: Tokens(vit("vit_small_patch16_dinov3", True)),
+        256,
+        18,
+        {"layers": ["net.norm"], "dynamo": True, "external": True, "dynamic": True},
+    ),
+    "vits16-dinov3-fixed": (
         lambda: Tokens(vit("vit_small_patch16_dinov3", False, img_size=256)),
         256,
         18,
@@ -135,7 +140,6 @@ def to_half(model):
 def export(folder, name):
     make, size, opset, options = EXPORTS[name]
     net = make().eval()
-    # random weights leave the deep maps all but constant; noise in the batch norms' statistics makes them differ
     picture = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(7))
     wanted = tap_outputs(net, options["layers"], picture)
     if options.get("nhwc"):
@@ -144,7 +148,11 @@ def export(folder, name):
         fed = picture
     file = folder / f"{name}.onnx"
     more = {}
-    if options.get("dynamic"):
+    if options.get("dynamic") and options.get("dynamo"):
+        dim = torch.export.Dim
+        more["dynamic_shapes"] = ({0: dim("N"), 2: 16 * dim("rows"), 3: 16 * dim("columns")},)
+        fed = torch.cat([fed, fed])  # one alone would be taken for a constant
+    elif options.get("dynamic"):
         more["dynamic_axes"] = {"x": {0: "N", 2: "H", 3: "W"}}
     torch.onnx.export(
         net,
@@ -174,6 +182,7 @@ def export(folder, name):
         # every 997th number tells as much as all of them
         values.append([float(v) for v in tensor.flatten()[::997][:64]])
     domain = next(o.version for o in model.opset_import if o.domain == "")
+    del net
     return {"size": size, "opset": domain, "ir": model.ir_version, "shapes": shapes, "values": values}
 
 

@@ -1,7 +1,7 @@
 import { axisMatrix, inspected, mapGraph, Matrix, multiply, Placement, placeMatrix, transpose } from './graphs/map';
 import type { Window } from './graphs/preprocess';
 import { coarseBank } from './coarse';
-import { LEFT_OUT, searchGraph } from './graphs/search';
+import { bankNorms, LEFT_OUT, searchGraph } from './graphs/search';
 import { PRESETS } from './presets';
 import type { Data, Runtime, Session } from './runtime';
 import type { FitSettings } from './types';
@@ -78,21 +78,6 @@ function bankMean(bank: Float32Array, dimensions: number): Float32Array {
   const sums = new Float64Array(dimensions);
   for (let i = 0; i < bank.length; i++) sums[i % dimensions] += bank[i];
   return Float32Array.from(sums, sum => (sum * dimensions) / bank.length);
-}
-
-/** ||b - mean||^2 of every bank patch, float32 [M]. */
-function bankNorms(
-  bank: Float32Array,
-  dimensions: number,
-  mean: Float32Array = new Float32Array(dimensions)
-): Float32Array {
-  const norms = new Float32Array(bank.length / dimensions);
-  for (let i = 0; i < norms.length; i++) {
-    let sum = 0;
-    for (let d = 0; d < dimensions; d++) sum += (bank[i * dimensions + d] - mean[d]) ** 2;
-    norms[i] = sum;
-  }
-  return norms;
 }
 
 export interface ScoreMap {

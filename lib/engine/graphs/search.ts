@@ -140,3 +140,18 @@ function penalty(g: GraphBuilder, norms: string, indices: string): string {
 function differences(g: GraphBuilder, a: string, b: string): string {
   return g.op('ReduceSumSquare', [g.op('Sub', [a, b]), g.ints(-1)], { keepdims: 0 });
 }
+
+/** ||b - mean||^2 of every bank patch, float32 [M]. */
+export function bankNorms(
+  bank: Float32Array,
+  dimensions: number,
+  mean: Float32Array = new Float32Array(dimensions)
+): Float32Array {
+  const norms = new Float32Array(bank.length / dimensions);
+  for (let i = 0; i < norms.length; i++) {
+    let sum = 0;
+    for (let d = 0; d < dimensions; d++) sum += (bank[i * dimensions + d] - mean[d]) ** 2;
+    norms[i] = sum;
+  }
+  return norms;
+}

@@ -37,11 +37,11 @@ export class SearchHead {
     settings: Required<FitSettings>
   ): Promise<SearchHead> {
     const neighbours = settings.reweight ? settings.neighbours : 0;
-    const { squared } = PRESETS[settings.preset];
+    const { distance, score } = PRESETS[settings.preset];
     const size = bank.length / dimensions;
     const mean = bankMean(bank, dimensions);
     const coarse = worthFiltering(runtime, size) ? await coarseBank(runtime, bank, mean) : undefined;
-    const session = await runtime.session(searchGraph({ bank, dimensions, neighbours, squared, coarse }));
+    const session = await runtime.session(searchGraph({ bank, dimensions, neighbours, distance, score, coarse }));
     const norms = { data: bankNorms(bank, dimensions, coarse && mean), dims: [size] };
     const rows = { data: bank, dims: [size, dimensions] };
     return new SearchHead(session, coarse ? { norms, bank: rows } : { norms }, dimensions);

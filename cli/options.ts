@@ -3,7 +3,8 @@ import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engi
 import { UsageError, type Arguments, type Option } from './command';
 
 const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml'];
-const PRESETS: PresetName[] = ['anomalib', 'pci'];
+const PRESETS: PresetName[] = ['anomalib', 'pci', 'anomaly-dino'];
+const AUGMENTS: Required<FitSettings>['augment'][] = ['none', 'flips', 'rotations'];
 
 export const STORE: Record<string, Option> = {
   store: { type: 'string', value: 'FOLDER', help: 'the detector store; default ./goodparts' }
@@ -18,11 +19,21 @@ export const SETTINGS: Record<string, Option> = {
     value: 'A,B',
     help: 'tensors of the backbone to take, shallow first; default: found by themselves'
   },
+  'layer-weights': {
+    type: 'string',
+    value: 'A,B',
+    help: 'how much each layer counts, in their order; default all alike'
+  },
+  augment: {
+    type: 'string',
+    value: 'COPIES',
+    help: 'what is learned of each picture as well: none, flips (4 in all) or rotations (8 in all); default none'
+  },
   preset: { type: 'string', value: 'NAME', help: `${PRESETS.join(' or ')}; default anomalib` },
   size: {
     type: 'string',
     value: 'WxH|N',
-    help: 'network input, pixels; default 256 (anomalib), 224 (pci: a crop of it from 8/7)'
+    help: 'network input, pixels; default 256 (anomalib), 224 (pci: a crop of it from 8/7), 252 (anomaly-dino)'
   },
   coreset: { type: 'string', value: 'SHARE', help: 'share of the patches to keep, above 0 and up to 1; default 0.1' },
   bank: { type: 'string', value: 'N', help: 'upper bound of the patches to keep; default none' },
@@ -57,6 +68,8 @@ export function fitSettings(args: Arguments): FitSettings {
       ?.split(',')
       .map(layer => layer.trim())
       .filter(Boolean),
+    layerWeights: args.text('layer-weights')?.split(',').map(Number),
+    augment: args.choice('augment', AUGMENTS),
     inputWidth: width,
     inputHeight: height,
     // as published: 256 before a crop of 224, 366 before one of 320

@@ -43,6 +43,7 @@ A picture that cannot be read is named and left out.`,
         `${result.name} ${version}: ${images} good pictures${left}, ${bankSize} of ${patches} patches kept, ` +
           `${(timing.total / 1000).toFixed(1)} s on ${device.used}${device.note ? ` (${device.note})` : ''}`
       );
+      if (result.note) print(result.note);
     }
     return EXIT.fine;
   }

@@ -1,28 +1,38 @@
-import crypto from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { GoodpartsError } from './errors';
-import { Candidate, cutModel, layerCandidates, pictureInput } from './onnx/cut';
-import { decodeModel, ModelProto } from './onnx/proto';
-import type { Runtime, Session } from './runtime';
+import { pictureInput, PictureInput } from './onnx/cut';
+import { readModel } from './onnx/file';
+import { widen } from './onnx/precision';
+import { ModelProto, toNumber } from './onnx/proto';
+import type { Data, Runtime, Session } from './runtime';
+import { findLayers, firstLine, Form, openCut, Size, tryOut } from './taps';
 
 /** A network cut after its layers, ready to run. */
 export interface Backbone {
   sha256: string;
-  /** tensor names of the layers, shallow first */
+  /** tensor names of the layers, as given, or shallow first */
   layers: string[];
   /** channels of each layer */
   channels: number[];
+  /** what each layer gives */
+  forms: Form[];
   mean: number[];
   std: number[];
+  /** the only picture size that it takes; undefined: any multiple of `multiple` pixels */
+  size?: Size;
+  multiple: number;
+  /** it takes several pictures at once */
+  batch: boolean;
   session: Session;
 }
 
 interface BackboneFacts {
-  sha256: string;
+  sha256?: string;
   mean?: number[];
   std?: number[];
   taps?: string[];
+  input?: { layout?: PictureInput['layout'] };
 }
 
 const MODELS = path.resolve(__dirname, '../../../models');
@@ -30,48 +40,92 @@ const MODELS = path.resolve(__dirname, '../../../models');
 const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 /** The embedded backbone takes RGB in 0..1 and normalises inside. */
 const EMBEDDED = { mean: [0, 0, 0], std: [1, 1, 1], taps: ['layer2', 'layer3'] };
-/** Strides at which a layer is taken when nothing names the layers: the paper's layer2 and layer3. */
-const STRIDES = [8, 16];
-const PROBE = 256;
+/** Before version 7 of the operators broadcasting had other rules, and ONNX Runtime does not promise to know them. */
+const OLDEST_OPSET = 7;
 
 /**
  * Reads a backbone, `embedded` or an .onnx file, finds its layers and loads it cut after the deepest one.
- * @throws GoodpartsError `backbone-missing`, `backbone-unreadable`, `backbone-taps`
+ * @throws GoodpartsError `backbone-missing`, `backbone-unreadable`, `backbone-input`, `backbone-operators`, `backbone-size`, `backbone-taps`
  */
 export async function loadBackbone(runtime: Runtime, file: string, layers: string[]): Promise<Backbone> {
-  const bytes = await readBackbone(file);
-  const sha256 = crypto.createHash('sha256').update(bytes).digest('hex');
-  const model = decoded(bytes, file);
-  if (!pictureInput(model.graph))
-    throw new GoodpartsError('backbone-unreadable', `${file} takes no picture: it has no input.`);
-  const facts: BackboneFacts =
-    file === 'embedded' ? { sha256, ...EMBEDDED } : ((await catalogued(sha256)) ?? { sha256 });
-  const wanted = layers.length ? layers : (facts.taps ?? []);
-  const taps = wanted.length ? wanted : await findLayers(runtime, model, file);
-  checkTaps(model, taps, file);
-  const session = await open(runtime, cutModel(model, taps), file);
-  const channels = (await probe(session, file)).map(dims => dims[1]);
-  return { sha256, layers: taps, channels, mean: facts.mean ?? IMAGENET.mean, std: facts.std ?? IMAGENET.std, session };
-}
-
-async function readBackbone(file: string): Promise<Buffer> {
-  const where = file === 'embedded' ? path.join(MODELS, 'backbone.onnx') : path.resolve(file);
+  const { model, fileSha256, sha256 } = await readModel(placeOf(file));
+  widen(model);
+  checkOperators(model, file);
+  const facts: BackboneFacts = file === 'embedded' ? EMBEDDED : ((await catalogued(fileSha256)) ?? {});
+  const network = { file, model, input: pictureInput(model.graph, file, facts.input?.layout) };
+  const named = layers.length ? layers : (facts.taps ?? []);
+  checkTaps(model, named, file);
+  const taps = named.length ? named : await findLayers(runtime, network);
+  const session = await openCut(runtime, network, taps);
   try {
-    return await fs.readFile(where);
+    const { layers: found, size, batch } = await tryOut(session, network, taps);
+    const forms = found.map(layer => layer.form);
+    return {
+      sha256,
+      layers: taps,
+      channels: found.map(layer => layer.channels),
+      forms,
+      mean: facts.mean ?? IMAGENET.mean,
+      std: facts.std ?? IMAGENET.std,
+      size,
+      multiple: Math.max(...forms.map(form => (form.kind === 'tokens' ? form.patch : 1))),
+      batch,
+      session
+    };
   } catch (error) {
-    throw new GoodpartsError(
-      'backbone-missing',
-      `The backbone file ${where} cannot be read (${(error as NodeJS.ErrnoException).code}).`
-    );
+    await session.release();
+    throw error;
   }
 }
 
-function decoded(bytes: Buffer, file: string): ModelProto {
-  try {
-    return decodeModel(bytes);
-  } catch (error) {
-    throw error instanceof GoodpartsError ? new GoodpartsError(error.code, `${file}: ${error.message}`) : error;
+/**
+ * What the layers give for pictures, [N, 3, H, W], in the order of the layers.
+ * @throws GoodpartsError `backbone-size` when the network cannot compute pictures of that size
+ */
+export async function runBackbone({ session, layers, batch }: Backbone, pictures: Data): Promise<Data[]> {
+  const [count, , height, width] = pictures.dims;
+  const run = async (feed: Data): Promise<Data[]> => {
+    try {
+      const maps = await session.run({ [session.inputs[0]]: feed });
+      return layers.map(name => maps[name]);
+    } catch (error) {
+      throw new GoodpartsError(
+        'backbone-size',
+        `The backbone cannot compute pictures of ${width} x ${height} pixels: ${firstLine(error)}`
+      );
+    }
+  };
+  if (batch || count === 1) return run(pictures);
+  const one = pictures.data.length / count;
+  const each: Data[][] = [];
+  for (let i = 0; i < count; i++)
+    each.push(await run({ data: pictures.data.subarray(i * one, (i + 1) * one), dims: [1, 3, height, width] }));
+  return layers.map((_, i) => ({
+    data: joined(each.map(maps => maps[i].data)),
+    dims: [count, ...each[0][i].dims.slice(1)]
+  }));
+}
+
+/** One array after the other. */
+export function joined(arrays: Float32Array[]): Float32Array {
+  if (arrays.length === 1) return arrays[0];
+  const all = new Float32Array(arrays.reduce((n, a) => n + a.length, 0));
+  let at = 0;
+  for (const array of arrays) {
+    all.set(array, at);
+    at += array.length;
   }
+  return all;
+}
+
+/** The picture size that the backbone is given where `wanted` was asked for: its only one, or whole patches of a transformer. */
+export function sizeFor({ size, multiple }: Backbone, wanted: Size): Size {
+  const whole = (side: number): number => Math.max(multiple, side - (side % multiple));
+  return size ?? { width: whole(wanted.width), height: whole(wanted.height) };
+}
+
+function placeOf(file: string): string {
+  return file === 'embedded' ? path.join(MODELS, 'backbone.onnx') : path.resolve(file);
 }
 
 async function catalogued(sha256: string): Promise<BackboneFacts | undefined> {
@@ -79,6 +133,16 @@ async function catalogued(sha256: string): Promise<BackboneFacts | undefined> {
     catalogue: BackboneFacts[];
   };
   return catalogue.find(entry => entry.sha256 === sha256);
+}
+
+/** Networks keep the version of the operators that they were written with; ONNX Runtime knows every one from 7 on to its own. */
+function checkOperators({ opsetImport }: ModelProto, file: string): void {
+  const version = toNumber(opsetImport.find(o => !o.domain || o.domain === 'ai.onnx')?.version);
+  if (version && version < OLDEST_OPSET)
+    throw new GoodpartsError(
+      'backbone-operators',
+      `${file} is written with version ${version} of the ONNX operators; export it again with version ${OLDEST_OPSET} or newer.`
+    );
 }
 
 function checkTaps({ graph }: ModelProto, taps: string[], file: string): void {
@@ -89,68 +153,6 @@ function checkTaps({ graph }: ModelProto, taps: string[], file: string): void {
       'backbone-taps',
       `${file} has no tensor called ${missing.join(', ')}; correct the layers in the model's settings.`
     );
-}
-
-async function open(runtime: Runtime, model: Uint8Array, file: string): Promise<Session> {
-  try {
-    return await runtime.session(model);
-  } catch (error) {
-    throw new GoodpartsError(
-      'backbone-unreadable',
-      `${file} cannot be run: ${(error as Error).message.split('\n')[0]}`
-    );
-  }
-}
-
-/** Shape of each output for a grey picture of PROBE x PROBE pixels. */
-async function probe(session: Session, file: string): Promise<(readonly number[])[]> {
-  const picture = { data: new Float32Array(3 * PROBE * PROBE), dims: [1, 3, PROBE, PROBE] };
-  try {
-    const maps = await session.run({ [session.inputs[0]]: picture });
-    return session.outputs.map(name => maps[name].dims);
-  } catch (error) {
-    throw new GoodpartsError(
-      'backbone-unreadable',
-      `${file} does not take a ${PROBE} x ${PROBE} picture: ${(error as Error).message.split('\n')[0]}`
-    );
-  }
-}
-
-/**
- * The layers at strides 8 and 16, found by running the model: the graph's own outputs there, else the last residual sum (or the
- * activation it feeds), else the last concat.
- */
-async function findLayers(runtime: Runtime, model: ModelProto, file: string): Promise<string[]> {
-  const candidates = layerCandidates(model.graph);
-  if (!candidates.length) throw noLayers(file);
-  const names = [...new Set(candidates.map(c => c.tensor))];
-  const session = await open(runtime, cutModel(model, names), file);
-  const shapes = await probe(session, file);
-  const outputs = session.outputs;
-  await session.release();
-  const stride = new Map(outputs.map((name, i) => [name, shapes[i].length === 4 ? nominalStride(shapes[i][2]) : NaN]));
-  return STRIDES.map(s => best(candidates.filter(c => stride.get(c.tensor) === s)) ?? raise(noLayers(file)));
-}
-
-/** Pools without padding lose a cell or two, so that 256 / 31 counts as stride 8. */
-function nominalStride(cells: number): number {
-  return 2 ** Math.round(Math.log2(PROBE / cells));
-}
-
-function best(candidates: Candidate[]): string | undefined {
-  for (const kind of ['output', 'residual', 'concat'] as const) {
-    const last = candidates.filter(c => c.kind === kind).at(-1);
-    if (last) return last.tensor;
-  }
-  return undefined;
-}
-
-const noLayers = (file: string): GoodpartsError =>
-  new GoodpartsError(
-    'backbone-taps',
-    `No layers at strides 8 and 16 were found in ${file}; name two of its tensors as layers in the model's settings.`
-  );
-
-function raise(error: Error): never {
-  throw error;
+  const twice = taps.find((t, i) => taps.indexOf(t) < i);
+  if (twice) throw new GoodpartsError('backbone-taps', `The layer ${twice} is named twice; name each layer once.`);
 }

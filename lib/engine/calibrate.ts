@@ -11,8 +11,10 @@ export interface Bank {
 
 export interface LeaveOneOut {
   bank: Bank;
-  /** patch embeddings of each image, [P, D]; two images at least */
+  /** patch embeddings of each image and its copies, [P * copies, D], those of the image first; two images at least */
   patches: Float32Array[];
+  /** P: the copies are learned, but only the image itself is scored */
+  perPicture: number;
   dimensions: number;
   /** of the whole bank */
   search: SearchHead;
@@ -39,9 +41,9 @@ export async function leaveOneOut(parts: LeaveOneOut): Promise<Scored[]> {
   const total = 2 * patches.length;
   const own = ownPatches(bank.origin, patches.length);
   const without: Distances[] = [];
-  for (const [image, embeddings] of patches.entries()) {
+  for (const image of patches.keys()) {
     onStep(image, total);
-    without.push(await search.search(embeddings, own[image]));
+    without.push(await search.search(pictureOf(parts, image), own[image]));
   }
   const understudies = findUnderstudies(parts, without, own);
   const results: Scored[] = [];
@@ -52,6 +54,10 @@ export async function leaveOneOut(parts: LeaveOneOut): Promise<Scored[]> {
   }
   return results;
 }
+
+/** Embeddings of an image without its copies. */
+const pictureOf = ({ patches, perPicture, dimensions }: LeaveOneOut, image: number): Float32Array =>
+  patches[image].subarray(0, perPicture * dimensions);
 
 /** Indices of each image's patches in the bank. */
 function ownPatches(origin: Int32Array, images: number): Int32Array[] {
@@ -98,7 +104,7 @@ async function withUnderstudies(
   // where the whole bank came from this image there is nothing left beside the understudies
   const alone = own.length === bank.origin.length;
   const nearest = without.distances.map(d => (alone ? Infinity : squared ? d : d * d));
-  await parts.pairs.approach(patches[image], gatherPatches(patches, extra, dimensions), nearest);
+  await parts.pairs.approach(pictureOf(parts, image), gatherPatches(patches, extra, dimensions), nearest);
   const distances = squared ? nearest : nearest.map(Math.sqrt);
   const top = argmax(distances);
   const found = await search.search(patches[image].subarray(top * dimensions, (top + 1) * dimensions), own);

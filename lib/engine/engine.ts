@@ -2,7 +2,8 @@ import path from 'node:path';
 import type { Lease } from './cache';
 import { Detector } from './detector';
 import { doctorChecks, type DoctorSubject } from './doctor';
-import type { GoodpartsError } from './errors';
+import { GoodpartsError } from './errors';
+import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
 import { completeSettings } from './presets';
 import { ResourceOptions, Resources } from './resources';
@@ -86,13 +87,18 @@ export class Engine {
     const runtime = await this.resources.runtime();
     const lease = await this.resources.extractor(complete);
     const { store, options: engine } = this;
-    await store.checkWritable(name).catch(error => {
+    const { size } = lease.value;
+    let note: string | undefined;
+    try {
+      note = otherSize(settings, complete, lease.value);
+      await store.checkWritable(name);
+    } catch (error) {
       lease.release();
       throw error;
-    });
+    }
     const fit = new PatchCoreFit({
       name,
-      settings: complete,
+      settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
       runtime,
       extractor: lease.value,
       store,
@@ -104,7 +110,11 @@ export class Engine {
         return fit.images;
       },
       add: image => fit.add(image),
-      finish: () => fit.finish().finally(lease.release),
+      finish: () =>
+        fit
+          .finish()
+          .then(result => ({ ...result, ...(note && { note }) }))
+          .finally(lease.release),
       abort: () => {
         fit.abort();
         lease.release();
@@ -199,4 +209,22 @@ export class Engine {
       Detector.load(runtime, this.store, name, wanted, settings => this.resources.extractor(settings))
     );
   }
+}
+
+/**
+ * What to say where the backbone takes another picture size than was asked for.
+ * @throws GoodpartsError `backbone-size` where its only size is not the one that was given
+ */
+function otherSize(
+  given: FitSettings,
+  wanted: Required<FitSettings>,
+  { size, backbone }: Extractor
+): string | undefined {
+  const { inputWidth, inputHeight } = wanted;
+  if (size.width === inputWidth && size.height === inputHeight) return undefined;
+  const only = `${wanted.backbone} takes pictures of ${size.width} x ${size.height} pixels only`;
+  const asked = given.inputWidth !== undefined || given.inputHeight !== undefined;
+  if (backbone.size && asked) throw new GoodpartsError('backbone-size', `${only}; set the input size to that.`);
+  const why = backbone.size ? only : `${wanted.backbone} takes multiples of ${backbone.multiple} pixels`;
+  return `${why}: ${size.width} x ${size.height} is used instead of ${inputWidth} x ${inputHeight}.`;
 }

@@ -1,9 +1,11 @@
-import { Backbone, loadBackbone } from './backbone';
+import { Backbone, joined, loadBackbone, runBackbone, sizeFor } from './backbone';
 import type { Picture } from './decode';
+import { GoodpartsError } from './errors';
 import { patchGraph } from './graphs/patch';
 import { preprocessGraph, Window, windowOf } from './graphs/preprocess';
 import { PRESETS } from './presets';
-import { int64, Runtime, Session } from './runtime';
+import { Data, int64, Runtime, Session } from './runtime';
+import type { Size } from './taps';
 import type { FitSettings } from './types';
 
 /** Patch embeddings of pictures: [P, D] each, row-major over a grid of `rows` x `columns` patches. */
@@ -23,7 +25,7 @@ export interface Prepared {
 }
 
 /** Settings that decide what an embedding is: detectors that agree in them share one extractor. */
-const KEYS = ['preset', 'backbone', 'layers', 'inputWidth', 'inputHeight', 'resizeShorter'] as const;
+const KEYS = ['preset', 'backbone', 'layers', 'layerWeights', 'inputWidth', 'inputHeight', 'resizeShorter'] as const;
 
 export function extractorKey(settings: Required<FitSettings>): string {
   return JSON.stringify(KEYS.map(k => settings[k]));
@@ -33,30 +35,34 @@ export function extractorKey(settings: Required<FitSettings>): string {
 export class Extractor {
   private constructor(
     readonly backbone: Backbone,
+    /** what the network is given, pixels; the settings may ask for another size, see sizeFor */
+    readonly size: Size,
     private readonly preprocess: Session,
     private readonly patch: Session,
-    private readonly settings: Required<FitSettings>
+    private readonly resizeShorter: number
   ) {}
 
-  /** @throws GoodpartsError when the backbone is missing, unreadable or has no such layers */
+  /** @throws GoodpartsError when the backbone is missing, unreadable, has no such layers or does not suit the settings */
   static async create(runtime: Runtime, settings: Required<FitSettings>): Promise<Extractor> {
     const backbone = await loadBackbone(runtime, settings.backbone, settings.layers);
-    const { pillow, embedding } = PRESETS[settings.preset];
-    const size = { width: settings.inputWidth, height: settings.inputHeight };
-    const preprocess = await runtime.session(
-      preprocessGraph({ mean: backbone.mean, std: backbone.std, ...size, pillow })
-    );
-    return new Extractor(
-      backbone,
-      preprocess,
-      await runtime.session(patchGraph(backbone.channels, embedding)),
-      settings
-    );
+    try {
+      const size = sizeFor(backbone, { width: settings.inputWidth, height: settings.inputHeight });
+      checkSuits(backbone, settings, size);
+      const { mean, std, channels, forms } = backbone;
+      const { pillow, interpolation, embedding } = PRESETS[settings.preset];
+      // detectors of earlier versions have no weights
+      const layers = forms.map((form, i) => ({ form, channels: channels[i], weight: settings.layerWeights?.[i] ?? 1 }));
+      const preprocess = await runtime.session(preprocessGraph({ mean, std, ...size, pillow, interpolation }));
+      const patch = await runtime.session(patchGraph({ layers, embedding, ...size }));
+      return new Extractor(backbone, size, preprocess, patch, settings.resizeShorter);
+    } catch (error) {
+      await backbone.session.release();
+      throw error;
+    }
   }
 
   async prepare({ data, width, height }: Picture): Promise<Prepared> {
-    const { inputWidth, inputHeight, resizeShorter } = this.settings;
-    const window = windowOf(width, height, { width: inputWidth, height: inputHeight }, resizeShorter);
+    const window = windowOf(width, height, this.size, this.resizeShorter);
     const { input } = await this.preprocess.run({
       image: { data, dims: [height, width, 3] },
       size: int64(1, 3, window.resizedHeight, window.resizedWidth),
@@ -67,14 +73,11 @@ export class Extractor {
 
   /** Embeddings of a batch of prepared pictures, in one run of the backbone. */
   async embed(inputs: Float32Array[]): Promise<Embeddings> {
-    const { inputWidth, inputHeight } = this.settings;
-    const { session } = this.backbone;
-    const feed = { data: joined(inputs), dims: [inputs.length, 3, inputHeight, inputWidth] };
-    const maps = await session.run({ [session.inputs[0]]: feed });
-    const layers = this.backbone.layers.map((name, i) => [`layer${i}`, maps[name]] as const);
-    const { patches } = await this.patch.run(Object.fromEntries(layers));
+    const { width, height } = this.size;
+    const maps = await runBackbone(this.backbone, { data: joined(inputs), dims: [inputs.length, 3, height, width] });
+    const { patches } = await this.patch.run(Object.fromEntries(maps.map((map, i) => [`layer${i}`, map])));
     const [, count, dimensions] = patches.dims;
-    const [, , rows, columns] = layers[0][1].dims;
+    const { rows, columns } = this.gridOf(maps[0]);
     const size = count * dimensions;
     return {
       patches: inputs.map((_, i) => patches.data.subarray(i * size, (i + 1) * size)),
@@ -84,14 +87,35 @@ export class Extractor {
     };
   }
 
+  /** Rows and columns of the first layer, which is the grid of the patches. */
+  private gridOf({ dims }: Data): { rows: number; columns: number } {
+    const [form] = this.backbone.forms;
+    if (form.kind === 'map') return { rows: dims[2], columns: dims[3] };
+    if (form.kind === 'channels-last') return { rows: dims[1], columns: dims[2] };
+    return { rows: this.size.height / form.patch, columns: this.size.width / form.patch };
+  }
+
   async release(): Promise<void> {
     await Promise.all([this.backbone.session, this.preprocess, this.patch].map(s => s.release()));
   }
 }
 
-function joined(arrays: Float32Array[]): Float32Array {
-  if (arrays.length === 1) return arrays[0];
-  const all = new Float32Array(arrays.length * arrays[0].length);
-  arrays.forEach((a, i) => all.set(a, i * a.length));
-  return all;
+/** @throws GoodpartsError where the backbone cannot do what the settings ask for */
+function checkSuits({ layers, forms }: Backbone, settings: Required<FitSettings>, { width, height }: Size): void {
+  const { layerWeights = [], preset, backbone, resizeShorter } = settings;
+  if (layerWeights.length && layerWeights.length !== layers.length)
+    throw new GoodpartsError(
+      'fit-settings',
+      `layerWeights has ${layerWeights.length} numbers for ${layers.length} layers (${layers.join(', ')}); give one number a layer.`
+    );
+  if (PRESETS[preset].embedding === 'unit' && !forms.every(form => form.kind === 'tokens'))
+    throw new GoodpartsError(
+      'backbone-taps',
+      `The preset ${preset} needs a vision transformer such as DINOv2, and ${backbone} is none; choose another backbone or preset.`
+    );
+  if (resizeShorter && resizeShorter < Math.max(width, height))
+    throw new GoodpartsError(
+      'backbone-size',
+      `${backbone} takes ${width} x ${height} pixels, which do not fit into a picture resized to ${resizeShorter} by its shorter side.`
+    );
 }

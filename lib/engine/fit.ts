@@ -1,3 +1,4 @@
+import { embedAugmented } from './augment';
 import { Bank, leaveOneOut, Scored } from './calibrate';
 import { coreset } from './coreset';
 import { decode, Picture } from './decode';
@@ -45,7 +46,7 @@ export class PatchCoreFit implements FitSession {
       throw new GoodpartsError('fit-aborted', 'This fit is being completed; it takes no more images.');
     const start = performance.now();
     const picture = await decode(image, this.parts.limits);
-    const embeddings = await this.embed(picture);
+    const embeddings = await embedAugmented(this.parts.extractor, picture, this.parts.settings.augment);
     this.check();
     this.first = this.patches.length ? undefined : picture;
     this.patches.push(embeddings.patches[0]);
@@ -181,7 +182,8 @@ export class PatchCoreFit implements FitSession {
 
   private async leaveOneOut(bank: Bank, search: SearchHead): Promise<Scored[]> {
     const { runtime, settings } = this.parts;
-    const { dimensions } = this.grid!;
+    const { dimensions, rows, columns } = this.grid!;
+    const perPicture = rows * columns;
     const pairs = await PairDistances.create(runtime, dimensions);
     const onStep = (done: number, total: number): void => {
       this.check();
@@ -189,7 +191,16 @@ export class PatchCoreFit implements FitSession {
     };
     try {
       const { squared } = PRESETS[settings.preset];
-      return await leaveOneOut({ bank, patches: this.patches, dimensions, search, pairs, squared, onStep });
+      return await leaveOneOut({
+        bank,
+        patches: this.patches,
+        perPicture,
+        dimensions,
+        search,
+        pairs,
+        squared,
+        onStep
+      });
     } finally {
       await pairs.release();
     }

@@ -1,7 +1,7 @@
 import { axisMatrix, inspected, mapGraph, Matrix, multiply, Placement, placeMatrix, transpose } from './graphs/map';
 import type { Window } from './graphs/preprocess';
 import { coarseBank } from './coarse';
-import { LEFT_OUT, searchGraph } from './graphs/search';
+import { bankNorms, LEFT_OUT, searchGraph } from './graphs/search';
 import { PRESETS } from './presets';
 import type { Data, Runtime, Session } from './runtime';
 import type { FitSettings } from './types';
@@ -37,11 +37,11 @@ export class SearchHead {
     settings: Required<FitSettings>
   ): Promise<SearchHead> {
     const neighbours = settings.reweight ? settings.neighbours : 0;
-    const { squared } = PRESETS[settings.preset];
+    const { distance, score } = PRESETS[settings.preset];
     const size = bank.length / dimensions;
     const mean = bankMean(bank, dimensions);
     const coarse = worthFiltering(runtime, size) ? await coarseBank(runtime, bank, mean) : undefined;
-    const session = await runtime.session(searchGraph({ bank, dimensions, neighbours, squared, coarse }));
+    const session = await runtime.session(searchGraph({ bank, dimensions, neighbours, distance, score, coarse }));
     const norms = { data: bankNorms(bank, dimensions, coarse && mean), dims: [size] };
     const rows = { data: bank, dims: [size, dimensions] };
     return new SearchHead(session, coarse ? { norms, bank: rows } : { norms }, dimensions);
@@ -78,21 +78,6 @@ function bankMean(bank: Float32Array, dimensions: number): Float32Array {
   const sums = new Float64Array(dimensions);
   for (let i = 0; i < bank.length; i++) sums[i % dimensions] += bank[i];
   return Float32Array.from(sums, sum => (sum * dimensions) / bank.length);
-}
-
-/** ||b - mean||^2 of every bank patch, float32 [M]. */
-function bankNorms(
-  bank: Float32Array,
-  dimensions: number,
-  mean: Float32Array = new Float32Array(dimensions)
-): Float32Array {
-  const norms = new Float32Array(bank.length / dimensions);
-  for (let i = 0; i < norms.length; i++) {
-    let sum = 0;
-    for (let d = 0; d < dimensions; d++) sum += (bank[i * dimensions + d] - mean[d]) ** 2;
-    norms[i] = sum;
-  }
-  return norms;
 }
 
 export interface ScoreMap {

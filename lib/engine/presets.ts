@@ -2,14 +2,24 @@ import { GoodpartsError } from './errors';
 import type { FitSettings, PresetName } from './types';
 
 /** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
+export type Embedding = 'concat' | 'unit' | number;
+
 export interface Preset {
   settings: Required<FitSettings>;
-  /** patch embedding: concatenated pooled layers, or each layer's 3x3 neighbourhood averaged to `embedding` numbers */
-  embedding: 'concat' | number;
-  /** patch distances squared (faiss) or true L2 */
+  /**
+   * patch embedding: concatenated pooled layers, or each layer's 3x3 neighbourhood averaged to `embedding` numbers, or a transformer's
+   * tokens at unit length
+   */
+  embedding: Embedding;
+  /** of a patch: true L2, squared L2 (faiss), or 1 - cosine, which for vectors of unit length is half the squared L2 */
+  distance: 'l2' | 'squared' | 'cosine';
+  /** whether the search leaves its distances squared */
   squared: boolean;
+  /** of an image: the largest patch distance (which the setting `reweight` weighs), or the mean of this share of the largest, one at least */
+  score: 'max' | { top: number };
   /** resize rounds to whole grey levels between its two passes, as Pillow does */
   pillow: boolean;
+  interpolation: 'linear' | 'cubic';
   /** anomaly map: how the patch grid is enlarged, and how the blur treats edges */
   enlarge: 'nearest' | 'bilinear';
   edges: 'reflect' | 'mirror';
@@ -22,6 +32,8 @@ export interface Preset {
 const shared = {
   backbone: 'embedded',
   layers: [],
+  layerWeights: [],
+  augment: 'none' as const,
   coresetRatio: 0.1,
   bankSize: 0,
   neighbours: 9,
@@ -34,8 +46,11 @@ export const PRESETS: Record<PresetName, Preset> = {
   anomalib: {
     settings: { ...shared, preset: 'anomalib', inputWidth: 256, inputHeight: 256, resizeShorter: 0, reweight: true },
     embedding: 'concat',
+    distance: 'l2',
     squared: false,
+    score: 'max',
     pillow: false,
+    interpolation: 'linear',
     enlarge: 'nearest',
     edges: 'reflect',
     projection: 'johnson-lindenstrauss',
@@ -45,14 +60,41 @@ export const PRESETS: Record<PresetName, Preset> = {
   pci: {
     settings: { ...shared, preset: 'pci', inputWidth: 224, inputHeight: 224, resizeShorter: 256, reweight: false },
     embedding: 1024,
+    distance: 'squared',
     squared: true,
+    score: 'max',
     pillow: true,
+    interpolation: 'linear',
     enlarge: 'bilinear',
     edges: 'mirror',
     projection: 128,
     anchors: 10
+  },
+  // anomalib 2.x: AnomalyDINO without masking; every patch is kept
+  'anomaly-dino': {
+    settings: {
+      ...shared,
+      preset: 'anomaly-dino',
+      inputWidth: 252,
+      inputHeight: 252,
+      resizeShorter: 0,
+      coresetRatio: 1,
+      reweight: false
+    },
+    embedding: 'unit',
+    distance: 'cosine',
+    squared: true,
+    score: { top: 0.01 },
+    pillow: false,
+    interpolation: 'cubic',
+    enlarge: 'nearest',
+    edges: 'reflect',
+    projection: 'johnson-lindenstrauss',
+    anchors: 0
   }
 };
+
+const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
 
 type Rule = [key: keyof FitSettings, ok: (n: number) => boolean, says: string];
 const whole = Number.isInteger;
@@ -78,16 +120,21 @@ const RULES: Rule[] = [
 export function completeSettings(given: FitSettings = {}): Required<FitSettings> {
   const name = given.preset ?? 'anomalib';
   if (!Object.hasOwn(PRESETS, name))
-    throw new GoodpartsError('fit-settings', `There is no preset "${name}"; choose anomalib or pci.`);
+    throw new GoodpartsError(
+      'fit-settings',
+      `There is no preset "${name}"; choose ${Object.keys(PRESETS).join(', ')}.`
+    );
   const present = Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined));
   const settings: Required<FitSettings> = { ...PRESETS[name].settings, ...present };
+  const refuse = (key: string, says: string, value: unknown): never => {
+    throw new GoodpartsError('fit-settings', `The setting ${key} must be ${says}; it is ${JSON.stringify(value)}.`);
+  };
   for (const [key, ok, says] of RULES)
-    if (typeof settings[key] !== 'number' || !ok(settings[key] as number))
-      throw new GoodpartsError(
-        'fit-settings',
-        `The setting ${key} must be ${says}; it is ${JSON.stringify(settings[key])}.`
-      );
-  const { resizeShorter, inputWidth, inputHeight } = settings;
+    if (typeof settings[key] !== 'number' || !ok(settings[key] as number)) refuse(key, says, settings[key]);
+  const { resizeShorter, inputWidth, inputHeight, layerWeights, augment } = settings;
+  if (!layerWeights.every(w => typeof w === 'number' && w > 0 && w <= 1000))
+    refuse('layerWeights', 'a list of numbers above 0 and up to 1000, one a layer', layerWeights);
+  if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(
       'fit-settings',

@@ -100,7 +100,8 @@ export class Runtime {
     const options: InferenceSession.SessionOptions = {
       executionProviders: used === 'cpu' ? ['cpu'] : used === 'wasm' ? ['wasm'] : [used, 'cpu'],
       intraOpNumThreads: this.threads,
-      logSeverityLevel: 3,
+      // errors come as exceptions; to print them as well would only alarm where a network is tried out
+      logSeverityLevel: 4,
       // threads that spin while they wait win a little on an idle machine and lose fourfold beside other work (Node-RED, a fit)
       extra: { session: { intra_op: { allow_spinning: '0' } } }
     };

@@ -12,7 +12,7 @@ export interface RawImage {
 /** An encoded picture (JPEG, PNG, WebP, TIFF, GIF, AVIF) or raw pixels. */
 export type ImageInput = Uint8Array | RawImage;
 
-export type PresetName = 'anomalib' | 'pci';
+export type PresetName = 'anomalib' | 'pci' | 'anomaly-dino';
 
 /** What runs the graphs. `auto` takes the first of cuda, dml, coreml that works on this machine, else cpu. */
 export type Device = 'auto' | 'cpu' | 'cuda' | 'webgpu' | 'dml' | 'coreml';
@@ -41,6 +41,10 @@ export interface FitSettings {
   backbone?: string;
   /** tensor names of the taps, shallow first; empty: catalogue or structure decides */
   layers?: string[];
+  /** what each layer's numbers are multiplied with before they are joined, in the order of the layers; empty: all alike */
+  layerWeights?: number[];
+  /** copies of each good image that are learned as well: mirrored both ways (4 in all), or turned in steps of 45 degrees (8 in all) */
+  augment?: 'none' | 'flips' | 'rotations';
   /** network input, pixels; for `pci` before the crop the shorter side is `resize` */
   inputWidth?: number;
   inputHeight?: number;
@@ -137,6 +141,8 @@ export interface FitResult {
   bankSize: number;
   calibration: Calibration;
   device: DeviceReport;
+  /** what was done otherwise than asked for, as a sentence */
+  note?: string;
   /** milliseconds */
   timing: { images: number; coreset: number; calibration: number; save: number; total: number };
 }

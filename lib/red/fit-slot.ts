@@ -214,6 +214,7 @@ export class FitSlot {
     const { name, version, images } = result;
     this.owner.status.event('green', 'dot', 'fitted', { name, version, count: images });
     this.owner.model.emit('fitted', { name, version });
+    if (result.note) this.owner.node.warn(result.note);
     msg.payload = result;
     send(this.owner.options.progress ? [msg, null] : msg);
   }

@@ -20,6 +20,8 @@ export interface ModelConfig extends NodeDef {
   detector: string;
   backbone: string;
   layers: string;
+  layerWeights: string | number;
+  augment: Required<FitSettings>['augment'];
   preset: PresetName;
   inputWidth: string | number;
   inputHeight: string | number;
@@ -58,11 +60,18 @@ const positive = (value: unknown, otherwise: number) => (Number(value) > 0 ? Num
 
 /** What is left blank stays out, so that the preset decides. */
 export function fitSettings(config: Partial<ModelConfig>): FitSettings {
-  const layers = (config.layers ?? '').split(',').flatMap(layer => layer.trim() || []);
+  const listed = (value: unknown) =>
+    String(value ?? '')
+      .split(',')
+      .flatMap(part => part.trim() || []);
+  const layers = listed(config.layers);
+  const weights = listed(config.layerWeights).map(part => (Number.isFinite(Number(part)) ? Number(part) : part));
   const settings: FitSettings = {
     preset: config.preset || undefined,
     backbone: config.backbone || undefined,
     layers: layers.length > 0 ? layers : undefined,
+    layerWeights: weights.length > 0 ? (weights as number[]) : undefined,
+    augment: config.augment || undefined,
     inputWidth: optionalNumber(config, 'inputWidth'),
     inputHeight: optionalNumber(config, 'inputHeight'),
     resizeShorter: optionalNumber(config, 'resizeShorter'),

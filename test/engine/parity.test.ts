@@ -6,7 +6,6 @@ import { Extractor } from '../../lib/engine/features';
 import { MapHead, SearchHead } from '../../lib/engine/head';
 import { completeSettings } from '../../lib/engine/presets';
 import { Runtime } from '../../lib/engine/runtime';
-import type { PresetName } from '../../lib/engine/types';
 import { shared } from '../support';
 
 type Expected = Record<string, number | number[]>;
@@ -41,7 +40,7 @@ function assertClose(got: ArrayLike<number>, expected: ArrayLike<number>, what: 
 }
 
 describe('parity with the published implementations', () => {
-  for (const preset of ['anomalib', 'pci'] as PresetName[])
+  for (const preset of ['anomalib', 'pci'] as const)
     it(`${preset}: embeddings, patch distances, image scores and maps within 1e-3`, async function () {
       this.timeout(120000);
       const folder = shared(this, 'reference');

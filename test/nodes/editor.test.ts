@@ -30,6 +30,9 @@ describe('editor pages', () => {
     assert.match(String(validate('anomaly-fit', 'completeAfter', { completeAfter: '-1' })), /^After so many images: /);
     assert.match(String(validate('anomaly-model', 'coresetRatio', { coresetRatio: '0' })), /^Coreset ratio: /);
     assert.match(String(validate('anomaly-model', 'keepVersions', { keepVersions: '' })), /^Versions to keep: /);
+    const weights = (layerWeights: string) => validate('anomaly-model', 'layerWeights', { layerWeights });
+    assert.match(String(weights('1, x')), /^Layer weights: /);
+    assert.equal(weights('1, 0.5'), true);
     assert.equal(validate('heatmap', 'quality', { quality: 'x', format: 'png' }), true, 'PNG has no quality');
     assert.match(String(validate('heatmap', 'quality', { quality: 'x' })), /^Quality: /);
   });
@@ -96,8 +99,8 @@ describe('editor pages', () => {
   it("show the presets' values in the empty fields", () => {
     const page = fs.readFileSync(path.join(ROOT, 'nodes/anomaly-model/anomaly-model.html'), 'utf8');
     for (const [name, { settings }] of Object.entries(PRESETS)) {
-      const shown = new RegExp(`${name}: \\{ (inputWidth[^}]*) \\}`).exec(page)?.[1] ?? '';
-      const values = shown.split(', ').map(pair => pair.split(': '));
+      const shown = new RegExp(`'?${name}'?: \\{\\s*(inputWidth[^}]*?)\\s*\\}`).exec(page)?.[1] ?? '';
+      const values = shown.split(/,\s*/).map(pair => pair.split(': '));
       assert.equal(values.length, 6, `${name} in anomaly-model.html`);
       for (const [field, value] of values) assert.equal(Number(value), settings[field as never], `${name} ${field}`);
     }

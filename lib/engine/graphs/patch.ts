@@ -1,27 +1,71 @@
 import { GraphBuilder } from '../onnx/builder';
+import type { Embedding } from '../presets';
+import type { Form, Size } from '../taps';
+
+/** How layers become patch embeddings. */
+export interface PatchOptions {
+  layers: {
+    channels: number;
+    form: Form;
+    /** what its numbers are multiplied with; 1: as they are */
+    weight: number;
+  }[];
+  embedding: Embedding;
+  /** network input, pixels */
+  width: number;
+  height: number;
+}
 
 /**
- * Layer maps to patch embeddings.
- * Inputs: `layer0`, `layer1`, ... float32 [N, Ci, hi, wi], the shallowest first. Output: `patches` float32 [N, h0 * w0, D].
+ * Layers to patch embeddings.
+ * Inputs: `layer0`, `layer1`, ... float32, as their forms say (see Form), the shallowest first. Output: `patches` float32
+ * [N, h0 * w0, D].
  *
  * `concat` (anomalib): 3x3 average pool of each map, deeper ones enlarged bilinearly to the shallowest one's grid, channels
  * joined; D = sum of Ci. A number E (patchcore-inspection): each 3x3 neighbourhood of C channels, a vector of 9 C, is averaged
  * adaptively to E numbers, enlarged, joined over the layers and averaged to E again; D = E.
- * Source: Roth et al., Towards Total Recall in Industrial Anomaly Detection (2022), eq. 1-3.
+ * `unit` (AnomalyDINO): maps as they are, enlarged and joined; each patch divided by its length.
+ * Source: Roth et al., Towards Total Recall in Industrial Anomaly Detection (2022), eq. 1-3; Damm et al., AnomalyDINO (2025), sec. 3.
  */
-export function patchGraph(channels: number[], embedding: 'concat' | number): Uint8Array {
+export function patchGraph({ layers, embedding, width, height }: PatchOptions): Uint8Array {
   const g = new GraphBuilder();
-  const layers = channels.map((c, i) => g.input(`layer${i}`, 'float', ['N', c, `h${i}`, `w${i}`]));
-  const local = layers.map((layer, i) =>
-    embedding === 'concat' ? averagePool(g, layer) : adaptivePool(g, layer, channels[i], embedding)
-  );
-  const grid = g.op('Shape', [layers[0]], { start: 2, end: 4 });
+  const local = layers.map(({ channels, form, weight }, i) => {
+    const map = asMap(g, `layer${i}`, channels, form, { width, height });
+    const pooled =
+      embedding === 'unit'
+        ? map
+        : embedding === 'concat'
+          ? averagePool(g, map)
+          : adaptivePool(g, map, channels, embedding);
+    return weight === 1 ? pooled : g.op('Mul', [pooled, g.scalar(weight)]);
+  });
+  const grid = g.op('Shape', [local[0]], { start: 2, end: 4 });
   const joined = g.op('Concat', [local[0], ...local.slice(1).map(map => enlarge(g, map, grid))], { axis: 1 });
-  const map = embedding === 'concat' ? joined : averageLayers(g, joined, embedding, channels.length);
-  const depth = embedding === 'concat' ? channels.reduce((a, b) => a + b, 0) : embedding;
+  const averaged = typeof embedding === 'number';
+  const map = averaged ? averageLayers(g, joined, embedding, layers.length) : joined;
+  const depth = averaged ? embedding : layers.reduce((sum, { channels }) => sum + channels, 0);
   const flat = g.op('Reshape', [map, g.ints(0, depth, -1)]);
-  g.output(g.op('Transpose', [flat], { perm: [0, 2, 1] }), 'patches', 'float', ['N', 'P', depth]);
+  const patches = g.op('Transpose', [flat], { perm: [0, 2, 1] });
+  g.output(embedding === 'unit' ? unitLength(g, patches) : patches, 'patches', 'float', ['N', 'P', depth]);
   return g.build();
+}
+
+/** Declares a layer as an input and brings it to [N, C, h, w]; of tokens the last ones, which are those of the patches. */
+function asMap(g: GraphBuilder, name: string, channels: number, form: Form, { width, height }: Size): string {
+  if (form.kind === 'map') return g.input(name, 'float', ['N', channels, `h_${name}`, `w_${name}`]);
+  if (form.kind === 'channels-last') {
+    const layer = g.input(name, 'float', ['N', `h_${name}`, `w_${name}`, channels]);
+    return g.op('Transpose', [layer], { perm: [0, 3, 1, 2] });
+  }
+  const [rows, columns] = [height / form.patch, width / form.patch];
+  const tokens = g.input(name, 'float', ['N', `t_${name}`, channels]);
+  const ofPatches = g.op('Slice', [tokens, g.ints(-rows * columns), g.ints(2 ** 31 - 1), g.ints(1)]);
+  return g.op('Reshape', [g.op('Transpose', [ofPatches], { perm: [0, 2, 1] }), g.ints(0, channels, rows, columns)]);
+}
+
+function unitLength(g: GraphBuilder, patches: string): string {
+  const length = g.op('ReduceL2', [patches, g.ints(2)]);
+  return g.op('Div', [patches, g.op('Max', [length, g.scalar(1e-12)])]);
 }
 
 function averagePool(g: GraphBuilder, map: string): string {

@@ -9,14 +9,15 @@ export interface PreprocessOptions {
   height: number;
   /** round to whole grey levels between the passes of the resize, as Pillow does; else stay in float as torch does */
   pillow: boolean;
+  interpolation: 'linear' | 'cubic';
 }
 
 /**
  * uint8 picture to network input.
  * Inputs: `image` uint8 [H, W, 3]; `size` int64 [4] = 1, 3, resized height, resized width; `start` int64 [2] = top, left of the crop.
- * Output: `input` float32 [1, 3, height, width], (RGB / 255 - mean) / std. The resize is antialiased linear.
+ * Output: `input` float32 [1, 3, height, width], (RGB / 255 - mean) / std. The resize is antialiased.
  */
-export function preprocessGraph({ mean, std, width, height, pillow }: PreprocessOptions): Uint8Array {
+export function preprocessGraph({ mean, std, width, height, pillow, interpolation }: PreprocessOptions): Uint8Array {
   const g = new GraphBuilder();
   const image = g.input('image', 'uint8', ['H', 'W', 3]);
   const size = g.input('size', 'int64', [4]);
@@ -24,7 +25,13 @@ export function preprocessGraph({ mean, std, width, height, pillow }: Preprocess
   const planes = g.op('Unsqueeze', [g.op('Transpose', [image], { perm: [2, 0, 1] }), g.ints(0)]);
   const toFloat = (x: string): string => g.op('Cast', [x], { to: 1 });
   const resize = (x: string): string =>
-    g.op('Resize', [x, '', '', size], { mode: 'linear', antialias: 1, coordinate_transformation_mode: 'half_pixel' });
+    g.op('Resize', [x, '', '', size], {
+      mode: interpolation,
+      antialias: 1,
+      coordinate_transformation_mode: 'half_pixel',
+      // as Pillow and PyTorch's antialiased resize have it (to .003 grey levels); ONNX's own defaults differ by 10 at the edges
+      ...(interpolation === 'cubic' && { cubic_coeff_a: { float: -0.5 }, exclude_outside: 1 })
+    });
   const resized = pillow ? toFloat(resize(planes)) : resize(toFloat(planes));
   const end = g.op('Add', [start, g.ints(height, width)]);
   const cropped = g.op('Slice', [resized, start, end, g.ints(2, 3)]);

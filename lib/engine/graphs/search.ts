@@ -1,4 +1,5 @@
 import { GraphBuilder } from '../onnx/builder';
+import type { Preset } from '../presets';
 import { CoarseBank, Filter, float32Filter, int8Filter } from './filter';
 
 export interface SearchOptions {
@@ -7,8 +8,8 @@ export interface SearchOptions {
   dimensions: number;
   /** neighbours in the re-weighting; below 2: the image score is the largest patch distance */
   neighbours: number;
-  /** distances stay squared (faiss) instead of true L2 */
-  squared: boolean;
+  distance: Preset['distance'];
+  score: Preset['score'];
   /** finds the candidates, if given; else the bank does so itself */
   coarse?: CoarseBank;
 }
@@ -32,11 +33,11 @@ const WIDE = 64;
  * Nearest: a filter finds a few candidates a patch; their distances are then taken from the difference of the two patches. This makes
  * up for a coarse filter, and for the float one's sum, which loses digits where patches are close. Score: p* = the patch with the
  * largest distance s*, m* = its nearest bank patch, N = the k bank patches nearest to m*; score = (1 - softmax over N of ||p* - n||,
- * at m*) s*.
+ * at m*) s*. Or the mean of the largest distances (AnomalyDINO, Damm et al. 2025).
  * Source: Roth et al. (2022), eq. 6 and 7, in the form that anomalib computes.
  */
 export function searchGraph(options: SearchOptions): Uint8Array {
-  const { dimensions, squared } = options;
+  const { dimensions, score } = options;
   const g = new GraphBuilder();
   const size = options.bank.length / dimensions;
   const patches = g.input('patches', 'float', ['P', dimensions]);
@@ -48,9 +49,13 @@ export function searchGraph(options: SearchOptions): Uint8Array {
     : float32Filter(g, options.bank, dimensions, norms);
   const memory = { bank, norms, size };
   const found = nearestOf(g, patches, candidates(g, patches, filter, size), memory);
-  const distances = squared ? found.distance : g.op('Sqrt', [found.distance]);
+  const distances = fromSquared(g, found.distance, options.distance);
   g.output(distances, 'distances', 'float', ['P']);
   g.output(g.op('Cast', [found.index], { to: 1 }), 'nearest', 'float', ['P']);
+  if (score !== 'max') {
+    g.output(meanOfTop(g, distances, score.top), 'score', 'float', [1]);
+    return g.build();
+  }
   const top = g.op('ArgMax', [distances], { axis: 0, keepdims: 1 });
   const largest = g.op('Gather', [distances, top]);
   const neighbours = Math.min(options.neighbours, size);
@@ -62,7 +67,7 @@ export function searchGraph(options: SearchOptions): Uint8Array {
   const nearest = g.op('Gather', [bank, g.op('Gather', [found.index, top])]);
   const [gap, support] = nearestFew(g, nearest, filter, memory, neighbours);
   const fromTop = differences(g, g.op('Gather', [patches, top]), g.op('Gather', [bank, support]));
-  const toSupport = squared ? fromTop : g.op('Sqrt', [fromTop]);
+  const toSupport = fromSquared(g, fromTop, options.distance);
   // a bank patch that is left out is nobody's neighbour, even where too few others are there
   const present = g.op('Less', [gap, g.scalar(LEFT_OUT / 10)]);
   const neighbourhood = g.op('Where', [present, toSupport, g.scalar(-LEFT_OUT)]);
@@ -130,6 +135,20 @@ function nearestFew(
   return [gap, g.op('Gather', [indices, best])];
 }
 
+function fromSquared(g: GraphBuilder, squared: string, distance: Preset['distance']): string {
+  if (distance === 'squared') return squared;
+  // between vectors of unit length, 1 - cosine is half the squared L2
+  return distance === 'cosine' ? g.op('Mul', [squared, g.scalar(0.5)]) : g.op('Sqrt', [squared]);
+}
+
+/** Mean of the largest ones, of a `share` of all and of one at least, [1]. */
+function meanOfTop(g: GraphBuilder, distances: string, share: number): string {
+  const all = g.op('Cast', [g.op('Shape', [distances])], { to: 1 });
+  const some = g.op('Cast', [g.op('Max', [g.op('Mul', [all, g.scalar(share)]), g.scalar(1)])], { to: 7 });
+  const [largest] = g.ops('TopK', [distances, some], { axis: 0 }, 2);
+  return g.op('ReduceMean', [largest, g.ints(0)], { keepdims: 1 });
+}
+
 /** LEFT_OUT for the bank patches that are left out, 0 for the others. */
 function penalty(g: GraphBuilder, norms: string, indices: string): string {
   const out = g.op('Greater', [g.op('Gather', [norms, indices]), g.scalar(LEFT_OUT / 10)]);
@@ -139,4 +158,19 @@ function penalty(g: GraphBuilder, norms: string, indices: string): string {
 /** Squared distances between vectors along the last axis, which goes. */
 function differences(g: GraphBuilder, a: string, b: string): string {
   return g.op('ReduceSumSquare', [g.op('Sub', [a, b]), g.ints(-1)], { keepdims: 0 });
+}
+
+/** ||b - mean||^2 of every bank patch, float32 [M]. */
+export function bankNorms(
+  bank: Float32Array,
+  dimensions: number,
+  mean: Float32Array = new Float32Array(dimensions)
+): Float32Array {
+  const norms = new Float32Array(bank.length / dimensions);
+  for (let i = 0; i < norms.length; i++) {
+    let sum = 0;
+    for (let d = 0; d < dimensions; d++) sum += (bank[i * dimensions + d] - mean[d]) ** 2;
+    norms[i] = sum;
+  }
+  return norms;
 }

@@ -1,15 +1,17 @@
 import { AttributeProto, DataType, DataTypeName, encodeModel, GraphProto, ValueInfoProto } from './proto';
 
-type Attribute = number | string | number[];
+/** A number is whole unless it says that it is a float. */
+type Attribute = number | string | number[] | { float: number };
 /** A dimension: a number, or a name where it is only known when the graph runs. */
 export type Dim = number | string;
 
 /** AttributeProto.AttributeType */
-const AttributeType = { int: 2, string: 3, ints: 7 } as const;
+const AttributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
 function attribute(name: string, value: Attribute): AttributeProto {
   if (typeof value === 'string') return { name, type: AttributeType.string, s: Buffer.from(value) };
   if (Array.isArray(value)) return { name, type: AttributeType.ints, ints: value };
+  if (typeof value === 'object') return { name, type: AttributeType.float, f: value.float };
   return { name, type: AttributeType.int, i: value };
 }
 

@@ -3,21 +3,30 @@ import path from 'node:path';
 import protobuf from 'protobufjs';
 import { GoodpartsError } from '../errors';
 
+/** A 64-bit number: protobufjs gives it as a Long. */
+export type Int64 = number | { toNumber(): number };
+
 /** The parts of onnx.proto that the engine reads or writes; field names as protobufjs gives them (camel case). */
 export interface TensorProto {
   name?: string;
-  dims?: (number | { toNumber(): number })[];
+  dims?: Int64[];
   dataType?: number;
   rawData?: Uint8Array;
+  int32Data?: number[];
+  /** 1: the numbers are in another file, which `externalData` names */
+  dataLocation?: number;
+  externalData?: { key: string; value: string }[];
 }
 export interface AttributeProto {
   name: string;
   type: number;
-  i?: number;
+  i?: Int64;
   f?: number;
   s?: Uint8Array;
-  ints?: number[];
+  ints?: Int64[];
   floats?: number[];
+  t?: TensorProto;
+  tensors?: TensorProto[];
   g?: GraphProto;
   graphs?: GraphProto[];
 }
@@ -30,7 +39,7 @@ export interface NodeProto {
   attribute: AttributeProto[];
 }
 interface Dimension {
-  dimValue?: number | { toNumber(): number };
+  dimValue?: Int64;
   dimParam?: string;
 }
 export interface ValueInfoProto {
@@ -46,15 +55,19 @@ export interface GraphProto {
   valueInfo?: ValueInfoProto[];
 }
 export interface ModelProto {
-  irVersion: number;
+  irVersion: Int64;
   producerName?: string;
-  opsetImport: { domain?: string; version: number }[];
+  opsetImport: { domain?: string; version: Int64 }[];
   graph: GraphProto;
+  /** operators that the model defines itself */
+  functions?: { node: NodeProto[] }[];
 }
 
 /** TensorProto.DataType */
-export const DataType = { float: 1, uint8: 2, int8: 3, int32: 6, int64: 7 } as const;
+export const DataType = { float: 1, uint8: 2, int8: 3, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const;
 export type DataTypeName = keyof typeof DataType;
+
+export const toNumber = (n: Int64 | undefined): number => (typeof n === 'object' ? n.toNumber() : (n ?? 0));
 
 let modelType: protobuf.Type | undefined;
 
@@ -93,4 +106,23 @@ export function reencodeModel(model: ModelProto): Uint8Array {
   return onnxModel()
     .encode(model as unknown as protobuf.Message)
     .finish();
+}
+
+/** The graphs inside of a node: branches and loop bodies. */
+export const innerGraphs = (node: NodeProto): GraphProto[] =>
+  node.attribute.flatMap(a => [...(a.g ? [a.g] : []), ...(a.graphs ?? [])]);
+
+/** Every node of the model, those of branches, loops and functions included. */
+export function allNodes(model: ModelProto): NodeProto[] {
+  const inside = (nodes: NodeProto[]): NodeProto[] =>
+    nodes.flatMap(n => [n, ...innerGraphs(n).flatMap(g => inside(g.node))]);
+  return [...inside(model.graph.node), ...(model.functions ?? []).flatMap(f => inside(f.node))];
+}
+
+/** Every tensor that the model holds: weights, and constants in nodes. */
+export function allTensors(model: ModelProto): TensorProto[] {
+  const nodes = allNodes(model);
+  const graphs = [model.graph, ...nodes.flatMap(innerGraphs)];
+  const inNodes = nodes.flatMap(n => n.attribute.flatMap(a => [...(a.t ? [a.t] : []), ...(a.tensors ?? [])]));
+  return [...graphs.flatMap(g => g.initializer), ...inNodes];
 }

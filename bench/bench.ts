@@ -31,7 +31,7 @@ async function main(): Promise<void> {
     const context = await prepareContext(options, folder);
     for (const name of Object.keys(SECTIONS)) {
       if (options.only && !options.only.includes(name)) continue;
-      result.sections[name] = await runSection(name, context, result.versions);
+      result.sections[name] = await runSection(name, context);
       console.log(describe(name, result.sections[name]));
       // after each section: a run that is stopped has not been for nothing
       if (options.json) fs.writeFileSync(options.json, JSON.stringify(result, null, 1) + '\n');

@@ -1,10 +1,10 @@
 // How much of the processor a backbone uses: its floating-point operations a second against those of a large MatMul in the same ONNX Runtime.
-import fs from 'node:fs';
 import path from 'node:path';
 import { loadBackbone } from '../../lib/engine/backbone';
-import { cutModel } from '../../lib/engine/onnx/cut';
+import { cutModel, needed, pictureInput } from '../../lib/engine/onnx/cut';
 import { GraphBuilder } from '../../lib/engine/onnx/builder';
-import { decodeModel, type NodeProto, type TensorProto } from '../../lib/engine/onnx/proto';
+import { readModel } from '../../lib/engine/onnx/file';
+import { toNumber, type NodeProto } from '../../lib/engine/onnx/proto';
 import { Runtime, type Data } from '../../lib/engine/runtime';
 import { apart } from '../apart';
 import type { Context } from '../context';
@@ -36,7 +36,7 @@ export async function work({ backbone: file, threads, runs, side }: Job): Promis
   const { session, layers } = await loadBackbone(runtime, file, []);
   const picture: Data = { data: new Float32Array(3 * SIZE * SIZE).fill(0.5), dims: [1, 3, SIZE, SIZE] };
   const input = session.inputs[0];
-  const macs = await multiplyAdds(runtime, fs.readFileSync(file === 'embedded' ? EMBEDDED : file), layers, picture);
+  const macs = await multiplyAdds(runtime, file === 'embedded' ? EMBEDDED : file, layers, picture);
   const matMul = await runtime.session(matMulGraph(side));
   const square: Data = { data: Float32Array.from({ length: side * side }, (_, i) => (i % 7) - 3), dims: [side, side] };
   const found: Found = { gigaMacs: macs / 1e9, times: [], matMulTimes: [] };
@@ -55,21 +55,20 @@ function matMulGraph(side: number): Uint8Array {
 }
 
 /** Multiply-adds of all Conv, MatMul and Gemm nodes that the layers need, for one picture; the sizes are found by running them. */
-async function multiplyAdds(runtime: Runtime, bytes: Buffer, layers: string[], picture: Data): Promise<number> {
-  const cut = decodeModel(cutModel(decodeModel(bytes), layers));
-  const { node, initializer, input } = cut.graph;
-  const weights = new Map(initializer.map(tensor => [tensor.name ?? '', dimsOf(tensor)]));
-  const heavy = node.filter(n => ['Conv', 'MatMul', 'Gemm'].includes(n.opType));
-  const made = new Set(node.flatMap(n => n.output));
+async function multiplyAdds(runtime: Runtime, file: string, layers: string[], picture: Data): Promise<number> {
+  const { model } = await readModel(file);
+  const { graph } = model;
+  const weights = new Map(graph.initializer.map(tensor => [tensor.name ?? '', (tensor.dims ?? []).map(toNumber)]));
+  const nodes = needed(graph, layers);
+  const heavy = nodes.filter(n => ['Conv', 'MatMul', 'Gemm'].includes(n.opType));
+  const made = new Set(nodes.flatMap(n => n.output));
   const wanted = heavy.flatMap(n => [n.output[0], ...n.input.slice(0, 2).filter(name => made.has(name))]);
-  const session = await runtime.session(cutModel(cut, [...new Set(wanted)]));
-  const values = await session.run({ [input[0].name]: picture });
+  const session = await runtime.session(cutModel(model, [...new Set(wanted)], pictureInput(graph, file), file));
+  const values = await session.run({ [session.inputs[0]]: picture });
   await session.release();
   const dims = (name: string): readonly number[] => values[name]?.dims ?? weights.get(name) ?? picture.dims;
   return heavy.reduce((sum, n) => sum + product(dims(n.output[0])) * inner(n, dims), 0);
 }
-
-const dimsOf = (tensor: TensorProto): number[] => (tensor.dims ?? []).map(Number);
 
 /** Multiply-adds of one number of the node's output. */
 function inner(node: NodeProto, dims: (name: string) => readonly number[]): number {

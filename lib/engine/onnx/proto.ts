@@ -64,7 +64,7 @@ export interface ModelProto {
 }
 
 /** TensorProto.DataType */
-export const DataType = { float: 1, uint8: 2, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const;
+export const DataType = { float: 1, uint8: 2, int8: 3, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const;
 export type DataTypeName = keyof typeof DataType;
 
 export const toNumber = (n: Int64 | undefined): number => (typeof n === 'object' ? n.toNumber() : (n ?? 0));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { coarseBank } from '../../lib/engine/coarse';
-import { LEFT_OUT, searchGraph } from '../../lib/engine/graphs/search';
+import { LEFT_OUT } from '../../lib/engine/graphs/rank';
+import { searchGraph } from '../../lib/engine/graphs/search';
 import { randomStream } from '../../lib/engine/random';
 import { Runtime } from '../../lib/engine/runtime';
 
@@ -44,7 +45,7 @@ describe('search', () => {
     const mean = new Float32Array(DIMENSIONS).fill(form === 'coarse' ? 1.5 : 0);
     const coarse = form === 'coarse' ? await coarseBank(runtime, bank, mean) : undefined;
     const session = await runtime.session(
-      searchGraph({ bank, dimensions: DIMENSIONS, neighbours: 9, squared: false, coarse })
+      searchGraph({ bank, dimensions: DIMENSIONS, neighbours: 9, distance: 'l2', score: 'max', coarse })
     );
     const norms = Float32Array.from({ length: SIZE }, (_, i) => {
       const row = bank.subarray(i * DIMENSIONS, (i + 1) * DIMENSIONS);

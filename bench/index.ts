@@ -3,12 +3,12 @@ import { decode, Picture } from '../lib/engine/decode';
 import { Extractor } from '../lib/engine/features';
 import { nearestRowsGraph } from '../lib/engine/graphs/cells';
 import { bankNorms } from '../lib/engine/graphs/search';
-import { SearchHead } from '../lib/engine/head';
+import { WholeSearch } from '../lib/engine/head';
 import { feeds } from '../lib/engine/kmeans';
-import { Neighbours } from '../lib/engine/neighbours';
+import { LargeSearch } from '../lib/engine/large';
 import { encodeNpy } from '../lib/engine/npy';
 import { perturbed } from '../lib/engine/perturb';
-import { completeSettings } from '../lib/engine/presets';
+import { completeSettings, PRESETS } from '../lib/engine/presets';
 import { Runtime } from '../lib/engine/runtime';
 import { percentile } from '../lib/engine/threshold';
 import type { FitSettings } from '../lib/engine/types';
@@ -26,21 +26,17 @@ export interface IndexBenchOptions {
 export interface IndexBenchRow {
   bank: number;
   dimensions: number;
-  /** search of the whole bank, one picture, median; null where the bank does not fit into one graph (2 GiB) */
-  exactMs: number | null;
-  /** candidates from the cells, one picture, median */
-  indexMs: number;
-  /** share of the patches with a candidate as near as the nearest bank patch, within a thousandth */
+  /** one picture, median: the whole bank in 8 bits, and its cells */
+  wholeMs: number;
+  cellsMs: number;
+  /** share of the patches for which the cells give the nearest distance, within a thousandth */
   recall: number;
   buildS: number;
   fileMb: number;
 }
 
-/** Bytes of a bank; the exact search holds it and its transposed blocks in one graph of at most 2 GiB. */
-const EXACT_LIMIT = 0.9 * 2 ** 30;
 /** Bank patches of one run of the exact comparison. */
 const TILE = 8192;
-const CANDIDATES = 2;
 const round = (x: number): number => Math.round(x * 1e4) / 1e4;
 
 /** Search in the whole bank against search in its cells, for banks of random patches of good parts and their shifted copies. */
@@ -101,21 +97,20 @@ async function measure(
   queries: Float32Array[],
   settings: Required<FitSettings>
 ): Promise<IndexBenchRow> {
-  let exactMs: number | null = null;
-  if (bank.byteLength < EXACT_LIMIT) {
-    const head = await SearchHead.create(runtime, bank, dimensions, settings);
-    exactMs = await medianMs(queries, patches => head.search(patches));
-    await head.release();
-  }
+  const { distance, score } = PRESETS[settings.preset];
+  const rating = { neighbours: settings.neighbours, distance, score };
+  const whole = await WholeSearch.create(runtime, bank, dimensions, rating);
+  const wholeMs = await medianMs(queries, patches => whole.search(patches));
+  await whole.release();
   const start = performance.now();
-  const index = await Neighbours.build(runtime, bank, dimensions);
+  const cells = await LargeSearch.create(runtime, bank, dimensions, rating);
   const buildS = (performance.now() - start) / 1000;
-  const indexMs = await medianMs(queries, patches => index.candidates(patches, CANDIDATES));
-  const recall = await recallOf(runtime, index, bank, dimensions, queries);
-  const fileMb = Object.values(index.arrays()).reduce((sum, array) => sum + encodeNpy(array).length / 1e6, 0);
-  await index.release();
+  const cellsMs = await medianMs(queries, patches => cells.search(patches));
+  const recall = await recallOf(runtime, cells, bank, dimensions, queries);
+  const fileMb = Object.values(cells.arrays()).reduce((sum, array) => sum + encodeNpy(array).length / 1e6, 0);
+  await cells.release();
   const size = bank.length / dimensions;
-  return { bank: size, dimensions, exactMs, indexMs, recall, buildS: round(buildS), fileMb: round(fileMb) };
+  return { bank: size, dimensions, wholeMs, cellsMs, recall, buildS: round(buildS), fileMb: round(fileMb) };
 }
 
 async function medianMs(queries: Float32Array[], search: (patches: Float32Array) => Promise<unknown>): Promise<number> {
@@ -132,7 +127,7 @@ async function medianMs(queries: Float32Array[], search: (patches: Float32Array)
 
 async function recallOf(
   runtime: Runtime,
-  index: Neighbours,
+  cells: LargeSearch,
   bank: Float32Array,
   dimensions: number,
   queries: Float32Array[]
@@ -158,10 +153,9 @@ async function recallOf(
       for (let d = 0; d < dimensions; d++) sum += (patches[patch * dimensions + d] - bank[row * dimensions + d]) ** 2;
       return Math.sqrt(sum);
     };
-    const candidates = await index.candidates(patches, CANDIDATES);
+    const found = await cells.search(patches);
     nearest.forEach((row, patch) => {
-      const found = candidates.subarray(patch * CANDIDATES, (patch + 1) * CANDIDATES);
-      if (Math.min(...Array.from(found, c => distance(patch, c))) <= distance(patch, row) * 1.001) close++;
+      if (distance(patch, found.nearest[patch]) <= distance(patch, row) * 1.001) close++;
     });
     all += nearest.length;
   }

@@ -29,7 +29,7 @@ export const SETTINGS: Record<string, Option> = {
     value: 'COPIES',
     help: 'what is learned of each picture as well: none, flips (4 in all) or rotations (8 in all); default none'
   },
-  preset: { type: 'string', value: 'NAME', help: `${PRESETS.join(' or ')}; default anomalib` },
+  preset: { type: 'string', value: 'NAME', help: `${PRESETS.join(', ')}; default anomalib` },
   size: {
     type: 'string',
     value: 'WxH|N',

@@ -2,7 +2,7 @@ import type { Lease } from './cache';
 import { decode, Picture } from './decode';
 import { GoodpartsError } from './errors';
 import { Embeddings, Extractor, Prepared } from './features';
-import { MapHead, SearchHead } from './head';
+import { MapHead, createSearch, SearchHead } from './head';
 import { regions } from './regions';
 import type { Runtime } from './runtime';
 import { checkSelfTest } from './selftest';
@@ -50,7 +50,13 @@ export class Detector {
           'detector-backbone',
           `The backbone ${settings.backbone} is not the file that "${name}" ${version} was fitted with; restore it, or fit again.`
         );
-      const search = await SearchHead.create(runtime, stored.arrays.bank.data as Float32Array, dimensions, settings);
+      const search = await createSearch(
+        runtime,
+        stored.arrays.bank.data as Float32Array,
+        dimensions,
+        settings,
+        stored.arrays
+      );
       const map = await MapHead.create(runtime);
       const parts = { extractor: extractor.value, search, map, settings };
       const parity = await checkSelfTest(parts, stored.arrays, selfTest.score, runtime.device.used);

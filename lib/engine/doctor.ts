@@ -3,7 +3,7 @@ import path from 'node:path';
 import sharp from 'sharp';
 import type { DoctorCheck } from './engine';
 import { Extractor } from './features';
-import { MapHead, SearchHead } from './head';
+import { MapHead, createSearch } from './head';
 import { completeSettings } from './presets';
 import type { Runtime } from './runtime';
 import { runSelfTest, selfTestPicture } from './selftest';
@@ -41,7 +41,7 @@ export async function measureSelfTest(runtime: Runtime): Promise<Recorded> {
   const picture = selfTestPicture();
   const { patches, dimensions } = await extractor.embed([(await extractor.prepare(picture)).input]);
   const bank = patches[0].filter((_, i) => Math.floor(i / dimensions) % 4 === 0);
-  const search = await SearchHead.create(runtime, bank, dimensions, settings);
+  const search = await createSearch(runtime, bank, dimensions, settings);
   const map = await MapHead.create(runtime);
   try {
     const result = await runSelfTest({ extractor, search, map, settings }, picture);

@@ -5,7 +5,7 @@ import { decode, Picture } from './decode';
 import type { FitOptions, FitSession } from './engine';
 import { GoodpartsError } from './errors';
 import type { Embeddings, Extractor } from './features';
-import { MapHead, SearchHead } from './head';
+import { MapHead, createSearch, SearchHead } from './head';
 import { gatherPatches, PairDistances } from './pairs';
 import { PRESETS } from './presets';
 import { perturbed } from './perturb';
@@ -83,7 +83,7 @@ export class PatchCoreFit implements FitSession {
     const coresetMs = lap();
     const { runtime, settings, name, store, extractor } = this.parts;
     const { dimensions } = this.grid!;
-    const search = await SearchHead.create(runtime, bank.data, dimensions, settings);
+    const search = await createSearch(runtime, bank.data, dimensions, settings);
     const map = await MapHead.create(runtime);
     try {
       const calibration = await this.calibrate(bank, search, map);
@@ -105,6 +105,7 @@ export class PatchCoreFit implements FitSession {
       const arrays = {
         bank: { data: bank.data, shape: [bank.origin.length, dimensions] },
         'bank-origin': { data: bank.origin, shape: [bank.origin.length] },
+        ...search.arrays(),
         ...selfTestArrays(picture, selfTest)
       };
       this.check();

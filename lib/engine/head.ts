@@ -1,10 +1,14 @@
 import { axisMatrix, inspected, mapGraph, Matrix, multiply, Placement, placeMatrix, transpose } from './graphs/map';
 import type { Window } from './graphs/preprocess';
 import { coarseBank } from './coarse';
-import { bankNorms, LEFT_OUT, searchGraph } from './graphs/search';
+import { LEFT_OUT, type Rating } from './graphs/rank';
+import { bankNorms, searchGraph } from './graphs/search';
+import { LargeSearch } from './large';
+import { pays } from './neighbours';
 import { PRESETS } from './presets';
 import type { Data, Runtime, Session } from './runtime';
 import type { FitSettings } from './types';
+import type { Arrays } from './version';
 
 /** The largest anomaly map that is made, pixels; a larger picture's map has its aspect, at a smaller scale. */
 const MAX_MAP = 4e6;
@@ -21,7 +25,35 @@ export interface Distances {
 }
 
 /** Patch embeddings to distances and image score: the memory bank on the device. One a detector. */
-export class SearchHead {
+export interface SearchHead {
+  /** Searches the whole bank, or the bank without some of its patches. */
+  search(patches: Float32Array, leftOut?: Int32Array): Promise<Distances>;
+  /** what is stored with the bank, so that the next one is made faster */
+  arrays(): Arrays;
+  release(): Promise<void>;
+}
+
+/**
+ * The search that suits the bank's size and the device.
+ * @param bank [M, D]; kept, not copied, on the CPU
+ * @param arrays what an earlier search of this bank stored
+ */
+export function createSearch(
+  runtime: Runtime,
+  bank: Float32Array,
+  dimensions: number,
+  settings: Required<FitSettings>,
+  arrays?: Arrays
+): Promise<SearchHead> {
+  const { distance, score } = PRESETS[settings.preset];
+  const rating = { neighbours: settings.reweight ? settings.neighbours : 0, distance, score };
+  return pays(bank.length / dimensions, runtime.device.used)
+    ? LargeSearch.create(runtime, bank, dimensions, rating, arrays)
+    : WholeSearch.create(runtime, bank, dimensions, rating);
+}
+
+/** Compares every patch with the whole bank. */
+export class WholeSearch implements SearchHead {
   private constructor(
     private readonly session: Session,
     /** what every search is given: the norms, and the bank where it is not part of the graph */
@@ -29,25 +61,16 @@ export class SearchHead {
     private readonly dimensions: number
   ) {}
 
-  /** `bank` [M, D] is kept, not copied, on the CPU. */
-  static async create(
-    runtime: Runtime,
-    bank: Float32Array,
-    dimensions: number,
-    settings: Required<FitSettings>
-  ): Promise<SearchHead> {
-    const neighbours = settings.reweight ? settings.neighbours : 0;
-    const { distance, score } = PRESETS[settings.preset];
+  static async create(runtime: Runtime, bank: Float32Array, dimensions: number, rating: Rating): Promise<WholeSearch> {
     const size = bank.length / dimensions;
     const mean = bankMean(bank, dimensions);
     const coarse = worthFiltering(runtime, size) ? await coarseBank(runtime, bank, mean) : undefined;
-    const session = await runtime.session(searchGraph({ bank, dimensions, neighbours, distance, score, coarse }));
+    const session = await runtime.session(searchGraph({ ...rating, bank, dimensions, coarse }));
     const norms = { data: bankNorms(bank, dimensions, coarse && mean), dims: [size] };
     const rows = { data: bank, dims: [size, dimensions] };
-    return new SearchHead(session, coarse ? { norms, bank: rows } : { norms }, dimensions);
+    return new WholeSearch(session, coarse ? { norms, bank: rows } : { norms }, dimensions);
   }
 
-  /** Searches the whole bank, or the bank without some of its patches. */
   async search(patches: Float32Array, leftOut?: Int32Array): Promise<Distances> {
     const { distances, nearest, score } = await this.session.run({
       ...this.feeds,
@@ -55,6 +78,10 @@ export class SearchHead {
       patches: { data: patches, dims: [patches.length / this.dimensions, this.dimensions] }
     });
     return { distances: distances.data, nearest: nearest.data, score: score.data[0] };
+  }
+
+  arrays(): Arrays {
+    return {};
   }
 
   release(): Promise<void> {

@@ -1,7 +1,8 @@
 import { setImmediate } from 'node:timers/promises';
 import { GoodpartsError } from './errors';
 import { nearestRowsGraph } from './graphs/cells';
-import { bankNorms, LEFT_OUT } from './graphs/search';
+import { LEFT_OUT } from './graphs/rank';
+import { bankNorms } from './graphs/search';
 import { assign, BuildOptions, feeds, kMeans } from './kmeans';
 import { gatherRows } from './pairs';
 import type { Runtime, Session } from './runtime';
@@ -17,7 +18,7 @@ const HARD = 1 / 64;
 /** Bank patches brought into their cells' order at once. */
 const FILL = 8192;
 /** From this bank size on the cells are faster than the search of the whole bank; see docs/architecture.md. */
-const PAYS_FROM = 50_000;
+const PAYS_FROM = 80_000;
 
 /** Whether the cells are worth it: on the CPU and for a large bank. A GPU searches the whole bank in less time than it takes to ask twice. */
 export function pays(bankSize: number, device: DeviceReport['used']): boolean {
@@ -121,10 +122,10 @@ export class Neighbours {
       best: new Best(patches, dimensions, wanted)
     };
     const everybody = Int32Array.from({ length: patches.length / dimensions }, (_, i) => i);
-    await this.visit(search, everybody, await this.near(this.few, search, everybody), 0);
+    await this.visit(search, everybody, await this.near(this.few, search.patches, everybody), 0);
     // a patch far from all that was found decides the score, and a nearer one that was missed there would be a false alarm
     const hard = search.best.farthest(Math.ceil(everybody.length * HARD));
-    await this.visit(search, hard, await this.near(this.many, search, hard), PROBES.usual);
+    await this.visit(search, hard, await this.near(this.many, search.patches, hard), PROBES.usual);
     // left alone: all patches of its cells are left out
     const alone = everybody.filter(i => search.best.isAlone(i));
     const all = Int32Array.from({ length: alone.length * count }, (_, i) => i % count);
@@ -132,12 +133,38 @@ export class Neighbours {
     return search.best.indices(this.cells.order);
   }
 
+  /** The bank patches, 64 of them, nearest to one of them, [1, D]: indices, nearest first. */
+  async around(patch: Float32Array, leftOut?: Int32Array): Promise<Int32Array> {
+    const { dimensions, starts, rows, order, count } = this.cells;
+    const norms = this.cells.normsWithout(leftOut);
+    const cells = await this.near(this.few, patch, Int32Array.of(0));
+    const places: number[] = [];
+    const collect = (cell: number): void => {
+      for (let place = starts[cell]; place < starts[cell + 1]; place++) places.push(place);
+    };
+    for (const cell of Array.from(cells)) collect(cell);
+    // in cells that small the nearest ones may lie elsewhere
+    if (places.length < PROBES.hard) {
+      places.length = 0;
+      for (let cell = 0; cell < count; cell++) collect(cell);
+    }
+    const some = Int32Array.from(places);
+    const found = await this.many.run(
+      feeds(
+        patch,
+        gatherRows(rows, some, dimensions),
+        Float32Array.from(some, place => norms[place])
+      )
+    );
+    return Int32Array.from(found.indices.data, i => order[some[i]]);
+  }
+
   async release(): Promise<void> {
     await Promise.all([this.nearest, this.few, this.many].map(s => s.release()));
   }
 
   /** The cells with the nearest centers, row-major, one row for each of `some` patches. */
-  private async near(session: Session, { patches }: Search, some: Int32Array): Promise<ArrayLike<number>> {
+  private async near(session: Session, patches: Float32Array, some: Int32Array): Promise<ArrayLike<number>> {
     const { centers, centerNorms, dimensions } = this.cells;
     const found = await session.run(feeds(gatherRows(patches, some, dimensions), centers, centerNorms));
     return found.indices.data;

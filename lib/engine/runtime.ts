@@ -14,11 +14,11 @@ type Ort = {
 };
 type Provider = DeviceReport['used'];
 /** What a graph takes and gives: typed data with its dims. */
-export interface Data<T extends Float32Array | Uint8Array | BigInt64Array = Float32Array> {
+export interface Data<T extends Float32Array | Uint8Array | Int32Array | BigInt64Array = Float32Array> {
   data: T;
   dims: readonly number[];
 }
-export type AnyData = Data | Data<Uint8Array> | Data<BigInt64Array>;
+export type AnyData = Data | Data<Uint8Array> | Data<Int32Array> | Data<BigInt64Array>;
 
 /** GPU providers in the order in which `auto` tries them. WebGPU is not among them: it has to be asked for. */
 const AUTO: Provider[] = ['cuda', 'dml', 'coreml'];
@@ -27,6 +27,12 @@ export const int64 = (...values: number[]): Data<BigInt64Array> => ({
   data: BigInt64Array.from(values.map(BigInt)),
   dims: [values.length]
 });
+
+function typeOf(data: AnyData['data']): Tensor.Type {
+  if (data instanceof Float32Array) return 'float32';
+  if (data instanceof Uint8Array) return 'uint8';
+  return data instanceof Int32Array ? 'int32' : 'int64';
+}
 
 /** A loaded graph. */
 export class Session {
@@ -47,7 +53,7 @@ export class Session {
   async run(feeds: Record<string, AnyData>): Promise<Record<string, Data>> {
     const tensors: Record<string, Tensor> = {};
     for (const [name, { data, dims }] of Object.entries(feeds)) {
-      const type = data instanceof Float32Array ? 'float32' : data instanceof Uint8Array ? 'uint8' : 'int64';
+      const type = typeOf(data);
       tensors[name] = new this.ort.Tensor(type, data as never, dims as number[]);
     }
     const results = await this.session.run(tensors);

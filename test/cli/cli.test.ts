@@ -42,7 +42,7 @@ describe('goodparts on the command line', () => {
         [['fit', 'a', 'disc', '--size'], /'--size/],
         [['fit', 'a', 'disc', '--size', '3by4'], /--size takes WIDTHxHEIGHT/],
         [['fit', 'a', 'disc', '--seed', 'x'], /--seed takes a number, not "x"/],
-        [['fit', 'a', 'disc', '--preset', 'best'], /--preset is one of anomalib, pci, not "best"/],
+        [['fit', 'a', 'disc', '--preset', 'best'], /--preset is one of anomalib, pci, anomaly-dino, not "best"/],
         [['fit', 'a', 'disc', '--device', 'abacus'], /--device is one of auto, cpu/],
         [['fit', 'a', 'disc', '--coreset', '2'], /coresetRatio must be/],
         [['fit', '../a', 'disc'], /"\.\.\/a"/],

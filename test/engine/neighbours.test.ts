@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { decode } from '../../lib/engine/decode';
 import { GoodpartsError } from '../../lib/engine/errors';
 import { Extractor } from '../../lib/engine/features';
-import { SearchHead } from '../../lib/engine/head';
+import { createSearch, SearchHead, WholeSearch } from '../../lib/engine/head';
+import { LargeSearch } from '../../lib/engine/large';
 import { Neighbours, pays } from '../../lib/engine/neighbours';
 import { decodeNpy, encodeNpy } from '../../lib/engine/npy';
 import { completeSettings } from '../../lib/engine/presets';
@@ -37,7 +38,7 @@ describe('Neighbours in cells', function () {
     bank = Float32Array.from(rows.flat());
     queries = [await embed(await part({ seed: 7 })), await embed(await part({ seed: 8, defect: true }))];
     await extractor.release();
-    exact = await SearchHead.create(runtime, bank, dimensions, settings);
+    exact = await createSearch(runtime, bank, dimensions, settings);
     index = await Neighbours.build(runtime, bank, dimensions);
   });
 
@@ -136,6 +137,25 @@ describe('Neighbours in cells', function () {
     assert.equal(seen.at(-1), 1);
     const stopped = Neighbours.build(runtime, bank, dimensions, { signal: AbortSignal.abort() });
     await assert.rejects(stopped, (error: unknown) => (error as GoodpartsError).code === 'fit-aborted');
+  });
+
+  it('scores as the search of the whole bank does, with some left out, too, and from what was stored', async () => {
+    const rating = { neighbours: 9, distance: 'l2', score: 'max' } as const;
+    const whole = await WholeSearch.create(runtime, bank, dimensions, rating);
+    const made = await LargeSearch.create(runtime, bank, dimensions, rating);
+    const stored = await LargeSearch.create(runtime, bank, dimensions, rating, made.arrays());
+    const some = Int32Array.from({ length: bank.length / dimensions / 3 }, (_, i) => 3 * i);
+    for (const patches of queries)
+      for (const leftOut of [undefined, some]) {
+        const expected = await whole.search(patches, leftOut);
+        for (const cells of [made, stored]) {
+          const found = await cells.search(patches, leftOut);
+          const error = Math.abs(found.score / expected.score - 1);
+          assert.ok(error < 1e-3, `${found.score} instead of ${expected.score}`);
+          assert.ok(!leftOut || found.nearest.every(i => i % 3 !== 0));
+        }
+      }
+    await Promise.all([whole, made, stored].map(search => search.release()));
   });
 
   it('is used for large banks on the CPU', () => {

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { decode } from '../../lib/engine/decode';
 import { Extractor } from '../../lib/engine/features';
-import { MapHead, SearchHead } from '../../lib/engine/head';
+import { MapHead, createSearch } from '../../lib/engine/head';
 import { completeSettings } from '../../lib/engine/presets';
 import { Runtime } from '../../lib/engine/runtime';
 import { shared } from '../support';
@@ -57,8 +57,8 @@ describe('parity with the published implementations', () => {
       for (const file of expectation.train) train.push(await embed(file));
       const { dimensions } = train[0];
       const bank = Float32Array.from(train.flatMap(t => Array.from(t.patches[0])));
-      const plain = await SearchHead.create(runtime, bank, dimensions, { ...settings, reweight: false });
-      const reweighted = await SearchHead.create(runtime, bank, dimensions, { ...settings, reweight: true });
+      const plain = await createSearch(runtime, bank, dimensions, { ...settings, reweight: false });
+      const reweighted = await createSearch(runtime, bank, dimensions, { ...settings, reweight: true });
       const maps = await MapHead.create(runtime);
       const keys = KEYS[preset];
       for (const [file, expected] of Object.entries(expectation[preset])) {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { coarseBank } from '../../lib/engine/coarse';
-import { LEFT_OUT, searchGraph } from '../../lib/engine/graphs/search';
+import { LEFT_OUT } from '../../lib/engine/graphs/rank';
+import { searchGraph } from '../../lib/engine/graphs/search';
 import { randomStream } from '../../lib/engine/random';
 import { Runtime } from '../../lib/engine/runtime';
 

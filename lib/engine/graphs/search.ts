@@ -1,21 +1,14 @@
 import { GraphBuilder } from '../onnx/builder';
-import type { Preset } from '../presets';
+import { distancesOf, isWeighted, nearestOf, plainScore, Rating, weighted } from './rank';
 import { CoarseBank, Filter, float32Filter, int8Filter } from './filter';
 
-export interface SearchOptions {
+export interface SearchOptions extends Rating {
   /** memory bank, row-major [M, D] */
   bank: Float32Array;
   dimensions: number;
-  /** neighbours in the re-weighting; below 2: the image score is the largest patch distance */
-  neighbours: number;
-  distance: Preset['distance'];
-  score: Preset['score'];
   /** finds the candidates, if given; else the bank does so itself */
   coarse?: CoarseBank;
 }
-
-/** The norm that leaves a bank patch out of a search: it is nobody's nearest, and nobody's neighbour. */
-export const LEFT_OUT = 1e30;
 
 /** Candidates of a coarse filter: from each block, and in all. */
 const PER_BLOCK = 2;
@@ -37,7 +30,7 @@ const WIDE = 64;
  * Source: Roth et al. (2022), eq. 6 and 7, in the form that anomalib computes.
  */
 export function searchGraph(options: SearchOptions): Uint8Array {
-  const { dimensions, score } = options;
+  const { dimensions } = options;
   const g = new GraphBuilder();
   const size = options.bank.length / dimensions;
   const patches = g.input('patches', 'float', ['P', dimensions]);
@@ -49,45 +42,21 @@ export function searchGraph(options: SearchOptions): Uint8Array {
     : float32Filter(g, options.bank, dimensions, norms);
   const memory = { bank, norms, size };
   const found = nearestOf(g, patches, candidates(g, patches, filter, size), memory);
-  const distances = fromSquared(g, found.distance, options.distance);
-  g.output(distances, 'distances', 'float', ['P']);
-  g.output(g.op('Cast', [found.index], { to: 1 }), 'nearest', 'float', ['P']);
-  if (score !== 'max') {
-    g.output(meanOfTop(g, distances, score.top), 'score', 'float', [1]);
+  const { distances } = distancesOf(g, found, options);
+  if (!isWeighted(options, size)) {
+    g.output(plainScore(g, distances, options), 'score', 'float', [1]);
     return g.build();
   }
   const top = g.op('ArgMax', [distances], { axis: 0, keepdims: 1 });
-  const largest = g.op('Gather', [distances, top]);
-  const neighbours = Math.min(options.neighbours, size);
-  // among one neighbour the softmax is 1 and the weight 0; anomalib takes the plain distance then
-  if (neighbours < 2) {
-    g.output(largest, 'score', 'float', [1]);
-    return g.build();
-  }
   const nearest = g.op('Gather', [bank, g.op('Gather', [found.index, top])]);
-  const [gap, support] = nearestFew(g, nearest, filter, memory, neighbours);
-  const fromTop = differences(g, g.op('Gather', [patches, top]), g.op('Gather', [bank, support]));
-  const toSupport = fromSquared(g, fromTop, options.distance);
-  // a bank patch that is left out is nobody's neighbour, even where too few others are there
-  const present = g.op('Less', [gap, g.scalar(LEFT_OUT / 10)]);
-  const neighbourhood = g.op('Where', [present, toSupport, g.scalar(-LEFT_OUT)]);
-  const first = g.op('Gather', [g.op('Softmax', [neighbourhood], { axis: 0 }), g.ints(0)]);
-  const second = g.op('Gather', [present, g.ints(1)]);
-  const weight = g.op('Where', [second, g.op('Sub', [g.scalar(1), first]), g.scalar(1)]);
-  g.output(g.op('Mul', [largest, weight]), 'score', 'float', [1]);
+  const farthest = {
+    patch: g.op('Gather', [patches, top]),
+    nearest,
+    around: around(g, nearest, filter, size, options.neighbours),
+    largest: g.op('Gather', [distances, top])
+  };
+  g.output(weighted(g, farthest, memory, options), 'score', 'float', [1]);
   return g.build();
-}
-
-interface Memory {
-  bank: string;
-  norms: string;
-  size: number;
-}
-
-/** Nearest bank patch of each query: index int64 [Q] and squared distance [Q]. */
-interface Nearest {
-  index: string;
-  distance: string;
 }
 
 /** The best ones of each block, and of all these the best: indices into the bank, int64 [Q, k]. */
@@ -108,56 +77,12 @@ function candidates(g: GraphBuilder, queries: string, filter: Filter, size: numb
   return g.op('GatherElements', [indices, places], { axis: 1 });
 }
 
-/** Of each query's candidates, [Q, k], the nearest one that is not left out. */
-function nearestOf(g: GraphBuilder, queries: string, candidates: string, { bank, norms }: Memory): Nearest {
-  const each = g.op('Unsqueeze', [queries, g.ints(1)]);
-  const squared = differences(g, each, g.op('Gather', [bank, candidates]));
-  const penalised = g.op('Add', [squared, penalty(g, norms, candidates)]);
-  const best = g.op('ArgMin', [penalised], { axis: 1, keepdims: 1 });
-  const pick = (x: string): string => g.op('Squeeze', [g.op('GatherElements', [x, best], { axis: 1 }), g.ints(1)]);
-  return { index: pick(candidates), distance: pick(squared) };
-}
-
-/** The bank patches nearest to one query, [1, D]: squared distances (LEFT_OUT and more where left out) and indices, both [k]. */
-function nearestFew(
-  g: GraphBuilder,
-  query: string,
-  filter: Filter,
-  { bank, norms, size }: Memory,
-  neighbours: number
-): string[] {
+/** Bank patches among which are the `neighbours` nearest ones to one of them, [1, D]: indices [k]. */
+function around(g: GraphBuilder, query: string, filter: Filter, size: number, neighbours: number): string {
   const most = filter.exact ? neighbours : Math.max(WIDE, 4 * neighbours);
   const all = g.op('Concat', filter.relative(query), { axis: 1 });
   const [, few] = g.ops('TopK', [all, g.ints(Math.min(size, most))], { axis: 1, largest: 0 }, 2);
-  const indices = g.op('Squeeze', [few, g.ints(0)]);
-  const squared = g.op('Add', [differences(g, query, g.op('Gather', [bank, indices])), penalty(g, norms, indices)]);
-  const [gap, best] = g.ops('TopK', [squared, g.ints(neighbours)], { axis: 0, largest: 0, sorted: 1 }, 2);
-  return [gap, g.op('Gather', [indices, best])];
-}
-
-function fromSquared(g: GraphBuilder, squared: string, distance: Preset['distance']): string {
-  if (distance === 'squared') return squared;
-  // between vectors of unit length, 1 - cosine is half the squared L2
-  return distance === 'cosine' ? g.op('Mul', [squared, g.scalar(0.5)]) : g.op('Sqrt', [squared]);
-}
-
-/** Mean of the largest ones, of a `share` of all and of one at least, [1]. */
-function meanOfTop(g: GraphBuilder, distances: string, share: number): string {
-  const all = g.op('Cast', [g.op('Shape', [distances])], { to: 1 });
-  const some = g.op('Cast', [g.op('Max', [g.op('Mul', [all, g.scalar(share)]), g.scalar(1)])], { to: 7 });
-  const [largest] = g.ops('TopK', [distances, some], { axis: 0 }, 2);
-  return g.op('ReduceMean', [largest, g.ints(0)], { keepdims: 1 });
-}
-
-/** LEFT_OUT for the bank patches that are left out, 0 for the others. */
-function penalty(g: GraphBuilder, norms: string, indices: string): string {
-  const out = g.op('Greater', [g.op('Gather', [norms, indices]), g.scalar(LEFT_OUT / 10)]);
-  return g.op('Where', [out, g.scalar(LEFT_OUT), g.scalar(0)]);
-}
-
-/** Squared distances between vectors along the last axis, which goes. */
-function differences(g: GraphBuilder, a: string, b: string): string {
-  return g.op('ReduceSumSquare', [g.op('Sub', [a, b]), g.ints(-1)], { keepdims: 0 });
+  return g.op('Squeeze', [few, g.ints(0)]);
 }
 
 /** ||b - mean||^2 of every bank patch, float32 [M]. */

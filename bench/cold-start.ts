@@ -5,13 +5,13 @@ import { starter } from './node-red-load';
 import { spread } from './rounds';
 
 /** Milliseconds since Node-RED's process was spawned. */
-type Parts = Record<'flowsStarted' | 'nodeMade' | 'detectorLoaded' | 'firstScore', number>;
+type Parts = Record<'flowsStarted' | 'detectorLoaded' | 'firstScore', number>;
 
 const NOTE = `
 const file = env.get('BENCH_RESULT');
 const note = (what) => fs.appendFileSync(file, what + ' ' + Date.now() + '\\n');
-if (msg.status) note(msg.status.text.startsWith('cold ') ? 'detectorLoaded' : 'nodeMade');
-else if (msg.payload.score !== undefined) note('firstScore');
+if (msg.status && msg.status.text.startsWith('cold ')) note('detectorLoaded');
+else if (msg.payload && msg.payload.score !== undefined) note('firstScore');
 `;
 
 function flow(store: string): unknown[] {
@@ -68,7 +68,6 @@ async function once(store: string, picture: string, userDir: string): Promise<Pa
     const at = (what: string): number => Number(new RegExp(`${what} (\\d+)`).exec(read())?.[1] ?? NaN) - began;
     return {
       flowsStarted,
-      nodeMade: at('nodeMade'),
       detectorLoaded: at('detectorLoaded'),
       firstScore: at('firstScore')
     };

@@ -13,8 +13,6 @@ export interface Preset {
   /** anomaly map: how the patch grid is enlarged, and how the blur treats edges */
   enlarge: 'nearest' | 'bilinear';
   edges: 'reflect' | 'mirror';
-  /** coreset: dimension of the random projection, or Johnson-Lindenstrauss with eps 0.9 */
-  projection: number | 'johnson-lindenstrauss';
   /** coreset: one random patch is taken first, or distances start as the mean to this many random patches */
   anchors: number;
 }
@@ -24,6 +22,7 @@ const shared = {
   layers: [],
   coresetRatio: 0.1,
   bankSize: 0,
+  memoryLimit: 256,
   neighbours: 9,
   smoothing: 4,
   seed: 0
@@ -38,7 +37,6 @@ export const PRESETS: Record<PresetName, Preset> = {
     pillow: false,
     enlarge: 'nearest',
     edges: 'reflect',
-    projection: 'johnson-lindenstrauss',
     anchors: 0
   },
   // amazon-science/patchcore-inspection, ApproximateGreedyCoresetSampler
@@ -49,7 +47,6 @@ export const PRESETS: Record<PresetName, Preset> = {
     pillow: true,
     enlarge: 'bilinear',
     edges: 'mirror',
-    projection: 128,
     anchors: 10
   }
 };
@@ -66,6 +63,7 @@ const RULES: Rule[] = [
   ],
   ['coresetRatio', n => n > 0 && n <= 1, 'a share above 0 and up to 1'],
   ['bankSize', n => whole(n) && n >= 0, 'a whole number of patches, 0 for no bound'],
+  ['memoryLimit', n => whole(n) && n >= 1 && n <= 65536, 'a whole number of MB from 1 to 65536'],
   ['neighbours', n => whole(n) && n >= 1 && n <= 1000, 'a whole number from 1 to 1000'],
   ['smoothing', n => n >= 0 && n <= 100, 'a number of pixels from 0 to 100'],
   ['seed', n => whole(n) && n >= 0 && n < 2 ** 32, 'a whole number from 0 to 4294967295']

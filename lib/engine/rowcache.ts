@@ -1,0 +1,82 @@
+import { Freeable } from './freeable';
+import type { RowFile } from './workfile';
+
+/** Bytes of rows that stay in memory. */
+const ROOM = 64 * 2 ** 20;
+/** Numbers after which a distance that has grown too large is given up. */
+const STRIDE = 64;
+
+/** Rows of a file that were used lately, and exact distances between them. */
+export class RowCache {
+  readonly capacity: number;
+  private readonly memory: Freeable;
+  /** where each row lies; -1: only in the file */
+  private readonly slotOf: Int32Array;
+  private readonly rowAt: Int32Array;
+  private readonly used: Int32Array;
+  private hand = 0;
+  private call = 0;
+
+  constructor(private readonly file: RowFile) {
+    this.capacity = Math.min(file.count, Math.max(4096, Math.floor(ROOM / file.dimensions / 4)));
+    this.memory = new Freeable(this.capacity * file.dimensions);
+    this.slotOf = new Int32Array(file.count).fill(-1);
+    this.rowAt = new Int32Array(this.capacity).fill(-1);
+    this.used = new Int32Array(this.capacity);
+  }
+
+  /** Brings rows into memory, where they stay until the next call; no more than `capacity` different ones. */
+  async hold(rows: ArrayLike<number>): Promise<void> {
+    this.call++;
+    const missing: number[] = [];
+    for (let i = 0; i < rows.length; i++) {
+      const slot = this.slotOf[rows[i]];
+      if (slot >= 0) this.used[slot] = this.call;
+      else if (slot === -1) {
+        missing.push(rows[i]);
+        this.slotOf[rows[i]] = -2;
+      }
+    }
+    if (!missing.length) return;
+    missing.sort((a, b) => a - b);
+    const { dimensions: d } = this.file;
+    const step = Math.ceil(2 ** 22 / d / 4);
+    for (let at = 0; at < missing.length; at += step) {
+      const some = missing.slice(at, at + step);
+      const read = await this.file.gather(some);
+      some.forEach((row, i) => this.memory.data.set(read.subarray(i * d, (i + 1) * d), this.slotFor(row) * d));
+    }
+  }
+
+  /** Squared distance of two rows that are held; some number above `limit` where it is larger than that. */
+  squared(a: number, b: number, limit: number): number {
+    const { data } = this.memory;
+    const d = this.file.dimensions;
+    let x = this.slotOf[a] * d;
+    let y = this.slotOf[b] * d;
+    const end = x + d;
+    let sum = 0;
+    while (x < end && sum <= limit)
+      for (const stop = Math.min(end, x + STRIDE); x < stop; x++, y++) {
+        const difference = data[x] - data[y];
+        sum += difference * difference;
+      }
+    return sum;
+  }
+
+  forget(): void {
+    this.memory.free();
+  }
+
+  /** A place for a row: that of one which was not asked for lately. */
+  private slotFor(row: number): number {
+    while (this.used[this.hand] === this.call) this.hand = (this.hand + 1) % this.capacity;
+    const slot = this.hand;
+    this.hand = (this.hand + 1) % this.capacity;
+    if (this.rowAt[slot] >= 0) this.slotOf[this.rowAt[slot]] = -1;
+    this.rowAt[slot] = row;
+    this.slotOf[row] = slot;
+    this.used[slot] = this.call;
+    return slot;
+  }
+}

@@ -65,11 +65,7 @@ function ownPatches(origin: Int32Array, images: readonly number[]): Int32Array[]
 }
 
 /** For each bank patch that stands for patches of other images: the index, over the sample, of the one at the median distance. */
-function findUnderstudies(
-  { bank }: LeaveOneOut,
-  without: Distances[],
-  own: Int32Array[]
-): Map<number, number> {
+function findUnderstudies({ bank }: LeaveOneOut, without: Distances[], own: Int32Array[]): Map<number, number> {
   const stoodFor: number[][] = Array.from(bank.origin, () => []);
   const perImage = without[0].distances.length;
   without.forEach(({ nearest }, image) => {

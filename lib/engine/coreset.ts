@@ -185,8 +185,7 @@ class Greedy {
     const width = to - from;
     const norms = this.norms.subarray(from, to);
     const bounds = await points.shadow.relativeBounds(shadows, this.centers.subarray(from * size, to * size), norms);
-    const may = (i: number, bound: number): boolean =>
-      bound + points.norms[rows[i]] - points.slack < distance[rows[i]];
+    const may = (i: number, bound: number): boolean => bound + points.norms[rows[i]] - points.slack < distance[rows[i]];
     const pairs: [row: number, center: number][] = [];
     const blocks = new Minima(bounds, width);
     for (let i = 0; i < rows.length; i++) {

@@ -12,9 +12,21 @@ export class Farthest {
    */
   of(values: Float32Array, count: number): { indices: Int32Array; next: number } {
     const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-    const high = this.limit(bits, count, x => x >>> 16 < 0x8000, x => x >>> 16);
+    const high = this.limit(
+      bits,
+      count,
+      x => x >>> 16 < 0x8000,
+      x => x >>> 16
+    );
     const low =
-      high.key < 0 ? high : this.limit(bits, count - high.above, x => x >>> 16 === high.key, x => x & 0xffff);
+      high.key < 0
+        ? high
+        : this.limit(
+            bits,
+            count - high.above,
+            x => x >>> 16 === high.key,
+            x => x & 0xffff
+          );
     const limit = high.key < 0 ? 0 : high.key * HALF + low.key;
     let ties = high.key < 0 ? 0 : count - high.above - low.above;
     const indices: number[] = [];

@@ -93,15 +93,14 @@ export class PatchPool {
 
   /** Takes in the patches of the next image, [P, D]. @throws GoodpartsError `store-write`, `fit-aborted` */
   async add(patches: Float32Array): Promise<void> {
-    const image = this.images++;
-    await this.sample.offer(patches);
-    const taken = this.held ? await this.held.news(patches) : patches;
+    let taken = this.held ? await this.held.news(patches) : patches;
     const { room, most } = this.size;
     if (this.file.count + taken.length / this.options.dimensions > (this.held ? room : most)) {
       await this.reduce();
-      return this.take(await this.held!.news(taken), image);
+      taken = await this.held!.news(taken);
     }
-    return this.take(taken, image);
+    await this.take(taken, this.images++);
+    await this.sample.offer(patches);
   }
 
   /** Chooses the bank; the pool takes no more images then. */
@@ -109,7 +108,13 @@ export class PatchPool {
     await this.held?.release();
     this.held = undefined;
     const { seed, signal } = this.options;
-    const { chosen, radius, points } = await coreset(this.runtime, this.file, { count, anchors, seed, signal, onProgress });
+    const { chosen, radius, points } = await coreset(this.runtime, this.file, {
+      count,
+      anchors,
+      seed,
+      signal,
+      onProgress
+    });
     await points.release();
     return {
       data: await this.file.gather(chosen),
@@ -214,9 +219,7 @@ class Held {
     // what looks near is measured, what does not look near cannot be
     const near = nearest.map((_, i) => i).filter(i => bound[i] + norms[i] - slack <= limit);
     const others = await file.gather(near.map(i => nearest[i]));
-    const covered = new Set(
-      Array.from(near).filter((i, k) => distance(patches, i, others, k, dimensions) <= limit)
-    );
+    const covered = new Set(Array.from(near).filter((i, k) => distance(patches, i, others, k, dimensions) <= limit));
     const fresh = Array.from(norms.keys()).filter(i => !covered.has(i));
     const rows = new Float32Array(fresh.length * dimensions);
     fresh.forEach((i, k) => rows.set(patches.subarray(i * dimensions, (i + 1) * dimensions), k * dimensions));

@@ -30,8 +30,13 @@ export class Sample {
 
   /** Takes the sample's embeddings out of the fit's file, before that one is reduced. */
   async moveTo(file: RowFile): Promise<void> {
-    for (const [place, image] of this.images.entries())
-      await file.write(place * this.perImage, await this.all.read(image * this.perImage, this.perImage));
+    try {
+      for (const [place, image] of this.images.entries())
+        await file.write(place * this.perImage, await this.all.read(image * this.perImage, this.perImage));
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
     this.own = file;
   }
 
@@ -51,10 +56,7 @@ export class Sample {
 
   /** Patch embeddings by their index over the places, [n, D]. */
   gather(indices: ArrayLike<number>): Promise<Float32Array> {
-    const positions = Int32Array.from(
-      indices,
-      i => this.first(Math.floor(i / this.perImage)) + (i % this.perImage)
-    );
+    const positions = Int32Array.from(indices, i => this.first(Math.floor(i / this.perImage)) + (i % this.perImage));
     return (this.own ?? this.all).gather(positions);
   }
 

@@ -33,9 +33,7 @@ export class Shadow {
     const size = Shadow.sizeFor(dimensions);
     const session =
       size < dimensions
-        ? await runtime.session(
-            shadowGraph(await mainDirections(runtime, sample, dimensions, seed), dimensions)
-          )
+        ? await runtime.session(shadowGraph(await mainDirections(runtime, sample, dimensions, seed), dimensions))
         : undefined;
     return new Shadow(session, await runtime.session(boundsGraph(size)), dimensions, size);
   }
@@ -43,7 +41,9 @@ export class Shadow {
   /** Shadows of vectors, [N, D] to [N, size]. */
   async of(rows: Float32Array): Promise<Float32Array> {
     if (!this.session) return rows;
-    const { shadows } = await this.session.run({ x: { data: rows, dims: [rows.length / this.dimensions, this.dimensions] } });
+    const { shadows } = await this.session.run({
+      x: { data: rows, dims: [rows.length / this.dimensions, this.dimensions] }
+    });
     return shadows.data;
   }
 

@@ -56,7 +56,7 @@ export class RowFile {
     this.check();
     const bytes = Buffer.from(rows.buffer, rows.byteOffset, rows.byteLength);
     try {
-      for (let done = 0; done < bytes.length; ) {
+      for (let done = 0; done < bytes.length;) {
         const { bytesWritten } = await this.handle.write(bytes, done, bytes.length - done, at * this.rowBytes + done);
         done += bytesWritten;
       }
@@ -68,14 +68,10 @@ export class RowFile {
   }
 
   /** `count` rows from a position on; into `rows`, where it is given. */
-  async read(
-    from: number,
-    count: number,
-    rows = new Float32Array(count * this.dimensions)
-  ): Promise<Float32Array> {
+  async read(from: number, count: number, rows = new Float32Array(count * this.dimensions)): Promise<Float32Array> {
     this.check();
     const bytes = Buffer.from(rows.buffer, rows.byteOffset, count * this.rowBytes);
-    for (let done = 0; done < bytes.length; ) {
+    for (let done = 0; done < bytes.length;) {
       const { bytesRead } = await this.handle
         .read(bytes, done, bytes.length - done, from * this.rowBytes + done)
         .catch((error: NodeJS.ErrnoException) => {
@@ -99,7 +95,7 @@ export class RowFile {
     const bytes = Buffer.from(rows.buffer, rows.byteOffset, positions.length * this.rowBytes);
     const step = Math.max(1, Math.floor(SLICE / this.rowBytes));
     let read = 0;
-    for (let i = 0; i < positions.length; ) {
+    for (let i = 0; i < positions.length;) {
       let count = 1;
       while (positions[i + count] === positions[i] + count && count < step) count++;
       this.check();
@@ -166,9 +162,13 @@ function unwritable(file: string, error: NodeJS.ErrnoException): GoodpartsError 
     error.code === 'ENOSPC' || error.code === 'EDQUOT'
       ? 'The disk is full: free some space there, or fit with fewer images or a smaller memory limit.'
       : 'Check that the folder can be written.';
-  return new GoodpartsError('store-write', `The fit cannot write its working file in ${folder}: ${error.message}. ${advice}`, {
-    cause: error.code ?? ''
-  });
+  return new GoodpartsError(
+    'store-write',
+    `The fit cannot write its working file in ${folder}: ${error.message}. ${advice}`,
+    {
+      cause: error.code ?? ''
+    }
+  );
 }
 
 function unreadable(file: string, why: string): GoodpartsError {

@@ -1,12 +1,16 @@
 import { axisMatrix, inspected, mapGraph, Matrix, multiply, Placement, placeMatrix, transpose } from './graphs/map';
 import type { Window } from './graphs/preprocess';
-import { bankNorms, LEFT_OUT, searchGraph } from './graphs/search';
+import { coarseBank } from './coarse';
+import { LEFT_OUT, searchGraph } from './graphs/search';
 import { PRESETS } from './presets';
 import type { Data, Runtime, Session } from './runtime';
 import type { FitSettings } from './types';
 
 /** The largest anomaly map that is made, pixels; a larger picture's map has its aspect, at a smaller scale. */
 const MAX_MAP = 4e6;
+
+/** Patches of a bank in which the float filter takes no longer than a millisecond or two. */
+const SMALL = 1024;
 
 export interface Distances {
   /** nearest-neighbour distance of each patch, [P] */
@@ -18,16 +22,14 @@ export interface Distances {
 
 /** Patch embeddings to distances and image score: the memory bank on the device. One a detector. */
 export class SearchHead {
-  private readonly norms: Float32Array;
-
   private constructor(
     private readonly session: Session,
-    bank: Float32Array,
+    /** what every search is given: the norms, and the bank where it is not part of the graph */
+    private readonly feeds: Record<string, Data>,
     private readonly dimensions: number
-  ) {
-    this.norms = bankNorms(bank, dimensions);
-  }
+  ) {}
 
+  /** `bank` [M, D] is kept, not copied, on the CPU. */
   static async create(
     runtime: Runtime,
     bank: Float32Array,
@@ -36,17 +38,21 @@ export class SearchHead {
   ): Promise<SearchHead> {
     const neighbours = settings.reweight ? settings.neighbours : 0;
     const { squared } = PRESETS[settings.preset];
-    const session = await runtime.session(searchGraph({ bank, dimensions, neighbours, squared }));
-    return new SearchHead(session, bank, dimensions);
+    const size = bank.length / dimensions;
+    const mean = bankMean(bank, dimensions);
+    const coarse = worthFiltering(runtime, size) ? await coarseBank(runtime, bank, mean) : undefined;
+    const session = await runtime.session(searchGraph({ bank, dimensions, neighbours, squared, coarse }));
+    const norms = { data: bankNorms(bank, dimensions, coarse && mean), dims: [size] };
+    const rows = { data: bank, dims: [size, dimensions] };
+    return new SearchHead(session, coarse ? { norms, bank: rows } : { norms }, dimensions);
   }
 
   /** Searches the whole bank, or the bank without some of its patches. */
   async search(patches: Float32Array, leftOut?: Int32Array): Promise<Distances> {
-    const norms = leftOut?.length ? this.norms.slice() : this.norms;
-    leftOut?.forEach(i => (norms[i] = LEFT_OUT));
     const { distances, nearest, score } = await this.session.run({
-      patches: { data: patches, dims: [patches.length / this.dimensions, this.dimensions] },
-      norms: { data: norms, dims: [norms.length] }
+      ...this.feeds,
+      ...(leftOut?.length && { norms: this.without(leftOut) }),
+      patches: { data: patches, dims: [patches.length / this.dimensions, this.dimensions] }
     });
     return { distances: distances.data, nearest: nearest.data, score: score.data[0] };
   }
@@ -54,6 +60,39 @@ export class SearchHead {
   release(): Promise<void> {
     return this.session.release();
   }
+
+  private without(leftOut: Int32Array): Data {
+    const { data, dims } = this.feeds.norms;
+    const norms = data.slice();
+    leftOut.forEach(i => (norms[i] = LEFT_OUT));
+    return { data: norms, dims };
+  }
+}
+
+/** Other devices multiply floats faster, and want the bank in their own memory; for a small bank there is nothing to win. */
+function worthFiltering(runtime: Runtime, size: number): boolean {
+  return runtime.device.used === 'cpu' && size > SMALL;
+}
+
+function bankMean(bank: Float32Array, dimensions: number): Float32Array {
+  const sums = new Float64Array(dimensions);
+  for (let i = 0; i < bank.length; i++) sums[i % dimensions] += bank[i];
+  return Float32Array.from(sums, sum => (sum * dimensions) / bank.length);
+}
+
+/** ||b - mean||^2 of every bank patch, float32 [M]. */
+function bankNorms(
+  bank: Float32Array,
+  dimensions: number,
+  mean: Float32Array = new Float32Array(dimensions)
+): Float32Array {
+  const norms = new Float32Array(bank.length / dimensions);
+  for (let i = 0; i < norms.length; i++) {
+    let sum = 0;
+    for (let d = 0; d < dimensions; d++) sum += (bank[i * dimensions + d] - mean[d]) ** 2;
+    norms[i] = sum;
+  }
+  return norms;
 }
 
 export interface ScoreMap {

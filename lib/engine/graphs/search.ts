@@ -1,4 +1,5 @@
 import { GraphBuilder } from '../onnx/builder';
+import { CoarseBank, Filter, float32Filter, int8Filter } from './filter';
 
 export interface SearchOptions {
   /** memory bank, row-major [M, D] */
@@ -8,25 +9,30 @@ export interface SearchOptions {
   neighbours: number;
   /** distances stay squared (faiss) instead of true L2 */
   squared: boolean;
+  /** finds the candidates, if given; else the bank does so itself */
+  coarse?: CoarseBank;
 }
 
 /** The norm that leaves a bank patch out of a search: it is nobody's nearest, and nobody's neighbour. */
 export const LEFT_OUT = 1e30;
 
-/** Columns of one MatMul: its result stays in the cache until the minimum over it is taken. */
-const BLOCK = 2048;
-/** More blocks than this would only make the graph large. */
-const MAX_BLOCKS = 64;
+/** Candidates of a coarse filter: from each block, and in all. */
+const PER_BLOCK = 2;
+const PER_QUERY = 4;
+/** Candidates of a coarse filter for the neighbourhood of one bank patch. */
+const WIDE = 64;
 
 /**
  * Nearest-neighbour search of one picture's patches in the memory bank, and the image score.
- * Inputs: `patches` float32 [P, D]; `norms` float32 [M] = ||b||^2 of each bank patch, where LEFT_OUT leaves a patch out.
+ * Inputs: `patches` float32 [P, D]; `norms` float32 [M] = ||b||^2 of each bank patch (with a coarse bank: ||b - mean||^2), where
+ * LEFT_OUT leaves a patch out; with a coarse bank also `bank` float32 [M, D], so that it is not copied.
  * Outputs: `distances` float32 [P], the distance to the nearest bank patch; `nearest` float32 [P], its
  * index in the bank (a float, as all outputs are); `score` float32 [1].
  *
- * Nearest: the smallest ||b||^2 - 2 q b, by one MatMul a block; its distance is then taken from the difference of the two patches,
- * as the sum loses digits where they are close. Score: p* = the patch with the largest distance s*, m* = its nearest bank patch,
- * N = the k bank patches nearest to m*; score = (1 - softmax over N of ||p* - n||, at m*) s*.
+ * Nearest: a filter finds a few candidates a patch; their distances are then taken from the difference of the two patches. This makes
+ * up for a coarse filter, and for the float one's sum, which loses digits where patches are close. Score: p* = the patch with the
+ * largest distance s*, m* = its nearest bank patch, N = the k bank patches nearest to m*; score = (1 - softmax over N of ||p* - n||,
+ * at m*) s*.
  * Source: Roth et al. (2022), eq. 6 and 7, in the form that anomalib computes.
  */
 export function searchGraph(options: SearchOptions): Uint8Array {
@@ -35,12 +41,16 @@ export function searchGraph(options: SearchOptions): Uint8Array {
   const size = options.bank.length / dimensions;
   const patches = g.input('patches', 'float', ['P', dimensions]);
   const norms = g.input('norms', 'float', [size]);
-  const bank = g.floats(options.bank, [size, dimensions]);
-  const blocks = bankBlocks(g, options, norms);
-  const nearest = nearestPatch(g, patches, blocks);
-  const distances = distance(g, patches, g.op('Gather', [bank, nearest]), squared);
+  const shape = [size, dimensions];
+  const bank = options.coarse ? g.input('bank', 'float', shape) : g.floats(options.bank, shape);
+  const filter = options.coarse
+    ? int8Filter(g, options.coarse, norms)
+    : float32Filter(g, options.bank, dimensions, norms);
+  const memory = { bank, norms, size };
+  const found = nearestOf(g, patches, candidates(g, patches, filter, size), memory);
+  const distances = squared ? found.distance : g.op('Sqrt', [found.distance]);
   g.output(distances, 'distances', 'float', ['P']);
-  g.output(g.op('Cast', [nearest], { to: 1 }), 'nearest', 'float', ['P']);
+  g.output(g.op('Cast', [found.index], { to: 1 }), 'nearest', 'float', ['P']);
   const top = g.op('ArgMax', [distances], { axis: 0, keepdims: 1 });
   const largest = g.op('Gather', [distances, top]);
   const neighbours = Math.min(options.neighbours, size);
@@ -49,17 +59,12 @@ export function searchGraph(options: SearchOptions): Uint8Array {
     g.output(largest, 'score', 'float', [1]);
     return g.build();
   }
-  const fromNearest = relative(g, g.op('Gather', [bank, g.op('Gather', [nearest, top])]), blocks);
-  const [relativeDistance, support] = g.ops(
-    'TopK',
-    [fromNearest, g.ints(neighbours)],
-    { axis: 1, largest: 0, sorted: 1 },
-    2
-  );
-  const row = (x: string): string => g.op('Squeeze', [x, g.ints(0)]);
-  const toSupport = distance(g, g.op('Gather', [patches, top]), g.op('Gather', [bank, row(support)]), squared);
+  const nearest = g.op('Gather', [bank, g.op('Gather', [found.index, top])]);
+  const [gap, support] = nearestFew(g, nearest, filter, memory, neighbours);
+  const fromTop = differences(g, g.op('Gather', [patches, top]), g.op('Gather', [bank, support]));
+  const toSupport = squared ? fromTop : g.op('Sqrt', [fromTop]);
   // a bank patch that is left out is nobody's neighbour, even where too few others are there
-  const present = g.op('Less', [row(relativeDistance), g.scalar(LEFT_OUT / 10)]);
+  const present = g.op('Less', [gap, g.scalar(LEFT_OUT / 10)]);
   const neighbourhood = g.op('Where', [present, toSupport, g.scalar(-LEFT_OUT)]);
   const first = g.op('Gather', [g.op('Softmax', [neighbourhood], { axis: 0 }), g.ints(0)]);
   const second = g.op('Gather', [present, g.ints(1)]);
@@ -68,75 +73,70 @@ export function searchGraph(options: SearchOptions): Uint8Array {
   return g.build();
 }
 
-interface Block {
-  /** -2 * bank block, transposed: [D, m] */
+interface Memory {
   bank: string;
   norms: string;
   size: number;
 }
 
-function bankBlocks(g: GraphBuilder, { bank, dimensions }: SearchOptions, norms: string): Block[] {
-  const size = bank.length / dimensions;
-  const step = Math.max(BLOCK, Math.ceil(size / MAX_BLOCKS));
-  const blocks: Block[] = [];
-  for (let from = 0; from < size; from += step) {
-    const count = Math.min(step, size - from);
-    const transposed = new Float32Array(dimensions * count);
-    for (let j = 0; j < count; j++)
-      for (let d = 0; d < dimensions; d++) transposed[d * count + j] = -2 * bank[(from + j) * dimensions + d];
-    blocks.push({
-      bank: g.floats(transposed, [dimensions, count]),
-      norms: g.op('Slice', [norms, g.ints(from), g.ints(from + count), g.ints(0)]),
-      size: count
-    });
-  }
-  return blocks;
+/** Nearest bank patch of each query: index int64 [Q] and squared distance [Q]. */
+interface Nearest {
+  index: string;
+  distance: string;
 }
 
-/** ||b||^2 - 2 q b, [Q, m]: what is missing to the squared distance is the same for the whole row. */
-function relativeToBlock(g: GraphBuilder, queries: string, block: Block): string {
-  return g.op('Add', [g.op('MatMul', [queries, block.bank]), block.norms]);
-}
-
-/** The same to the whole bank, [Q, M]; for single queries. */
-function relative(g: GraphBuilder, queries: string, blocks: Block[]): string {
-  return g.op(
-    'Concat',
-    blocks.map(b => relativeToBlock(g, queries, b)),
-    { axis: 1 }
+/** The best ones of each block, and of all these the best: indices into the bank, int64 [Q, k]. */
+function candidates(g: GraphBuilder, queries: string, filter: Filter, size: number): string {
+  const some = (block: number): number => Math.min(filter.exact ? 1 : PER_BLOCK, size - block * filter.step);
+  const best = filter
+    .relative(queries)
+    .map((block, i) => g.ops('TopK', [block, g.ints(some(i))], { axis: 1, largest: 0 }, 2));
+  const concat = (parts: string[]): string => g.op('Concat', parts, { axis: 1 });
+  const values = concat(best.map(([value]) => value));
+  const indices = concat(best.map(([, index], i) => g.op('Add', [index, g.ints(i * filter.step)])));
+  const [, places] = g.ops(
+    'TopK',
+    [values, g.ints(Math.min(filter.exact ? 1 : PER_QUERY, size))],
+    { axis: 1, largest: 0 },
+    2
   );
+  return g.op('GatherElements', [indices, places], { axis: 1 });
 }
 
-/** Index of the nearest bank patch of each query, int64 [Q]: the best of each block, then the best of these. */
-function nearestPatch(g: GraphBuilder, queries: string, blocks: Block[]): string {
-  const best = blocks.map(b => g.ops('TopK', [relativeToBlock(g, queries, b), g.ints(1)], { axis: 1, largest: 0 }, 2));
-  const values = g.op(
-    'Concat',
-    best.map(([value]) => value),
-    { axis: 1 }
-  );
-  const indices = g.op(
-    'Concat',
-    best.map(([, index], i) => g.op('Add', [index, g.ints(i * blocks[0].size)])),
-    { axis: 1 }
-  );
-  const block = g.op('ArgMin', [values], { axis: 1, keepdims: 1 });
-  return g.op('Squeeze', [g.op('GatherElements', [indices, block], { axis: 1 }), g.ints(1)]);
+/** Of each query's candidates, [Q, k], the nearest one that is not left out. */
+function nearestOf(g: GraphBuilder, queries: string, candidates: string, { bank, norms }: Memory): Nearest {
+  const each = g.op('Unsqueeze', [queries, g.ints(1)]);
+  const squared = differences(g, each, g.op('Gather', [bank, candidates]));
+  const penalised = g.op('Add', [squared, penalty(g, norms, candidates)]);
+  const best = g.op('ArgMin', [penalised], { axis: 1, keepdims: 1 });
+  const pick = (x: string): string => g.op('Squeeze', [g.op('GatherElements', [x, best], { axis: 1 }), g.ints(1)]);
+  return { index: pick(candidates), distance: pick(squared) };
 }
 
-/** Distance of each row of `a` ([N, D], or [1, D] for all) to the same row of `b`, [N]. */
-function distance(g: GraphBuilder, a: string, b: string, squared: boolean): string {
-  const sum = g.op('ReduceSumSquare', [g.op('Sub', [a, b]), g.ints(1)], { keepdims: 0 });
-  return squared ? sum : g.op('Sqrt', [sum]);
+/** The bank patches nearest to one query, [1, D]: squared distances (LEFT_OUT and more where left out) and indices, both [k]. */
+function nearestFew(
+  g: GraphBuilder,
+  query: string,
+  filter: Filter,
+  { bank, norms, size }: Memory,
+  neighbours: number
+): string[] {
+  const most = filter.exact ? neighbours : Math.max(WIDE, 4 * neighbours);
+  const all = g.op('Concat', filter.relative(query), { axis: 1 });
+  const [, few] = g.ops('TopK', [all, g.ints(Math.min(size, most))], { axis: 1, largest: 0 }, 2);
+  const indices = g.op('Squeeze', [few, g.ints(0)]);
+  const squared = g.op('Add', [differences(g, query, g.op('Gather', [bank, indices])), penalty(g, norms, indices)]);
+  const [gap, best] = g.ops('TopK', [squared, g.ints(neighbours)], { axis: 0, largest: 0, sorted: 1 }, 2);
+  return [gap, g.op('Gather', [indices, best])];
 }
 
-/** ||b||^2 of every bank patch, float32 [M]. */
-export function bankNorms(bank: Float32Array, dimensions: number): Float32Array {
-  const norms = new Float32Array(bank.length / dimensions);
-  for (let i = 0; i < norms.length; i++) {
-    let sum = 0;
-    for (let d = i * dimensions; d < (i + 1) * dimensions; d++) sum += bank[d] * bank[d];
-    norms[i] = sum;
-  }
-  return norms;
+/** LEFT_OUT for the bank patches that are left out, 0 for the others. */
+function penalty(g: GraphBuilder, norms: string, indices: string): string {
+  const out = g.op('Greater', [g.op('Gather', [norms, indices]), g.scalar(LEFT_OUT / 10)]);
+  return g.op('Where', [out, g.scalar(LEFT_OUT), g.scalar(0)]);
+}
+
+/** Squared distances between vectors along the last axis, which goes. */
+function differences(g: GraphBuilder, a: string, b: string): string {
+  return g.op('ReduceSumSquare', [g.op('Sub', [a, b]), g.ints(-1)], { keepdims: 0 });
 }

@@ -23,6 +23,8 @@ const valueInfo = (name: string, type: DataTypeName, dims: Dim[]): ValueInfoProt
   }
 });
 
+const CONTRIB = 'com.microsoft';
+
 /** Writes an ONNX graph of standard operators, opset 18. Tensors are known by their names. */
 export class GraphBuilder {
   static readonly opset = 18;
@@ -48,6 +50,10 @@ export class GraphBuilder {
     return this.floats(Float32Array.of(value), []);
   }
 
+  int8s(values: Int8Array, dims: number[]): string {
+    return this.initializer(DataType.int8, values, dims);
+  }
+
   ints(...values: number[]): string {
     return this.initializer(DataType.int64, BigInt64Array.from(values.map(BigInt)), [values.length]);
   }
@@ -68,16 +74,26 @@ export class GraphBuilder {
     return output;
   }
 
+  /** Adds one of ONNX Runtime's own operators; only for graphs that never leave this engine. */
+  contrib(opType: string, input: string[]): string {
+    const output = this.op(opType, input);
+    this.graph.node[this.graph.node.length - 1].domain = CONTRIB;
+    return output;
+  }
+
   build(): Uint8Array {
     return encodeModel({
       irVersion: 8,
       producerName: 'goodparts',
-      opsetImport: [{ domain: '', version: GraphBuilder.opset }],
+      opsetImport: [
+        { domain: '', version: GraphBuilder.opset },
+        ...(this.graph.node.some(n => n.domain === CONTRIB) ? [{ domain: CONTRIB, version: 1 }] : [])
+      ],
       graph: this.graph
     });
   }
 
-  private initializer(dataType: number, values: Float32Array | BigInt64Array, dims: number[]): string {
+  private initializer(dataType: number, values: Float32Array | Int8Array | BigInt64Array, dims: number[]): string {
     const name = `c${this.count++}`;
     const rawData = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     this.graph.initializer.push({ name, dims, dataType, rawData });

@@ -53,7 +53,7 @@ export interface ModelProto {
 }
 
 /** TensorProto.DataType */
-export const DataType = { float: 1, uint8: 2, int32: 6, int64: 7 } as const;
+export const DataType = { float: 1, uint8: 2, int8: 3, int32: 6, int64: 7 } as const;
 export type DataTypeName = keyof typeof DataType;
 
 let modelType: protobuf.Type | undefined;

@@ -1,0 +1,102 @@
+import type { GraphBuilder } from '../onnx/builder';
+import { rotate, Rotation } from './rotation';
+
+/** What is compared to find the nearest bank patches: ||b||^2 - 2 q b, as ||q||^2 is the same for the whole row. */
+export interface Filter {
+  /** Values of [Q, D] queries, one [Q, m] tensor a block of the bank; `step` patches a block, in the last one what is left. */
+  relative(queries: string): string[];
+  step: number;
+  /** whether the best one is the nearest patch, up to rounding; else it is among the best few */
+  exact: boolean;
+}
+
+/** The bank in 8-bit integers, centred and rotated: levels[i, d] * scales[i] is about rotated(b_i - mean)[d]. */
+export interface CoarseBank {
+  /** [M, D] */
+  levels: Int8Array;
+  /** [M] */
+  scales: Float32Array;
+  rotation: Rotation;
+}
+
+/** More blocks than this would only make the graph large. */
+const MAX_BLOCKS = 64;
+
+/** Exact up to rounding: one float32 MatMul a block. `bank` is [M, D]; `norms` ||b||^2. */
+export function float32Filter(g: GraphBuilder, bank: Float32Array, dimensions: number, norms: string): Filter {
+  const size = bank.length / dimensions;
+  const step = stepOf(size, 2048);
+  const blocks = blocksOf(size, step).map(([from, count]) => {
+    const block = transposed(bank, from, count, dimensions, new Float32Array(dimensions * count));
+    return {
+      bank: g.floats(
+        block.map(x => -2 * x),
+        [dimensions, count]
+      ),
+      norms: slice(g, norms, from, count)
+    };
+  });
+  return {
+    step,
+    exact: true,
+    relative: queries => blocks.map(b => g.op('Add', [g.op('MatMul', [queries, b.bank]), b.norms]))
+  };
+}
+
+/**
+ * Products of 8-bit integers, several times faster on processors with instructions for them. `norms` is ||b - mean||^2. Bank patches
+ * have a scale each, the queries of a picture share one, rounded anew in each picture.
+ */
+export function int8Filter(g: GraphBuilder, { levels, scales, rotation }: CoarseBank, norms: string): Filter {
+  const size = scales.length;
+  const dimensions = levels.length / size;
+  // several blocks in a small bank too, so that there are candidates to choose from
+  const step = stepOf(size, Math.min(1024, Math.ceil(size / 8)));
+  const blocks = blocksOf(size, step).map(([from, count]) => {
+    const block = transposed(levels, from, count, dimensions, new Int8Array(dimensions * count));
+    return {
+      levels: g.int8s(block, [dimensions, count]),
+      scales: g.floats(
+        scales.subarray(from, from + count).map(s => -2 * s),
+        [count]
+      ),
+      zeros: g.int8s(new Int8Array(count), [count]),
+      norms: slice(g, norms, from, count)
+    };
+  });
+  return {
+    step,
+    exact: false,
+    relative(queries) {
+      const [q, scale, zero] = g.ops('DynamicQuantizeLinear', [rotate(g, queries, rotation)], {}, 3);
+      return blocks.map(b => g.contrib('MatMulIntegerToFloat', [q, b.levels, scale, b.scales, zero, b.zeros, b.norms]));
+    }
+  };
+}
+
+/** Patches in one product: its result stays in the cache until the minimum over it is taken. */
+function stepOf(size: number, columns: number): number {
+  return Math.max(columns, Math.ceil(size / MAX_BLOCKS));
+}
+
+/** [first patch, number of patches] of each block. */
+function blocksOf(size: number, step: number): [number, number][] {
+  return Array.from({ length: Math.ceil(size / step) }, (_, i) => [i * step, Math.min(step, size - i * step)]);
+}
+
+function slice(g: GraphBuilder, norms: string, from: number, count: number): string {
+  return g.op('Slice', [norms, g.ints(from), g.ints(from + count), g.ints(0)]);
+}
+
+/** Rows `from` to `from + count` of a row-major matrix as the columns of `into`, [D, count]. */
+function transposed<T extends Float32Array | Int8Array>(
+  rows: T,
+  from: number,
+  count: number,
+  dimensions: number,
+  into: T
+): T {
+  for (let j = 0; j < count; j++)
+    for (let d = 0; d < dimensions; d++) into[d * count + j] = rows[(from + j) * dimensions + d];
+  return into;
+}

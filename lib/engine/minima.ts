@@ -1,6 +1,9 @@
 /** Four at a time: a processor compares these side by side. */
 function minimum(values: Float32Array, from: number, to: number): number {
-  let [a, b, c, d] = [Infinity, Infinity, Infinity, Infinity];
+  let a = Infinity;
+  let b = Infinity;
+  let c = Infinity;
+  let d = Infinity;
   let k = from;
   for (; k + 3 < to; k += 4) {
     a = Math.min(a, values[k]);

@@ -1,5 +1,5 @@
 import { gatherRows } from './pairs';
-import { Freeable } from './freeable';
+import { free } from './free';
 import { RowCache } from './rowcache';
 import type { Runtime } from './runtime';
 import { Room, Shadow } from './shadow';
@@ -24,7 +24,6 @@ export function bytesPerPoint(dimensions: number): number {
 export class Points {
   readonly cache: RowCache;
   readonly norms: Float32Array;
-  shadows: Float32Array;
   readonly slack: number;
 
   private readonly some = new Room();
@@ -32,9 +31,8 @@ export class Points {
   private constructor(
     readonly file: RowFile,
     readonly shadow: Shadow,
-    private readonly memory: Freeable
+    readonly shadows: Float32Array
   ) {
-    this.shadows = memory.data;
     this.cache = new RowCache(file);
     this.norms = squaredLengths(this.shadows, shadow.size);
     this.slack = slackOf(this.norms);
@@ -54,16 +52,16 @@ export class Points {
     const step = Math.max(1, Math.floor(file.count / SAMPLE));
     const sampled = Int32Array.from({ length: Math.min(SAMPLE, file.count) }, (_, i) => i * step);
     const shadow = await Shadow.create(runtime, await file.gather(sampled), file.dimensions, seed);
-    const memory = new Freeable(file.count * shadow.size);
+    const shadows = new Float32Array(file.count * shadow.size);
     const rows = Math.max(1, Math.floor(CHUNK / file.dimensions / 4));
     const room = new Float32Array(Math.min(rows, file.count) * file.dimensions);
     for (let at = 0; at < file.count; at += rows) {
       const count = Math.min(rows, file.count - at);
       const some = (await file.read(at, count, room)).subarray(0, count * file.dimensions);
-      memory.data.set(await shadow.of(some), at * shadow.size);
+      shadows.set(await shadow.of(some), at * shadow.size);
       visit(some, at);
     }
-    return new Points(file, shadow, memory);
+    return new Points(file, shadow, shadows);
   }
 
   /** Shadows of some points, [n, size], in memory that the next call uses again. */
@@ -75,8 +73,7 @@ export class Points {
   /** Frees the memory at once: the garbage collector would wait until more is asked for. */
   forget(): void {
     this.cache.forget();
-    this.shadows = new Float32Array(0);
-    this.memory.free();
+    free(this.shadows);
   }
 
   async release(): Promise<void> {

@@ -1,15 +1,15 @@
-import { Freeable } from './freeable';
+import { free } from './free';
 import type { RowFile } from './workfile';
 
 /** Bytes of rows that stay in memory. */
 const ROOM = 64 * 2 ** 20;
 /** Numbers after which a distance that has grown too large is given up. */
-const STRIDE = 64;
+const STRIDE = 128;
 
 /** Rows of a file that were used lately, and exact distances between them. */
 export class RowCache {
   readonly capacity: number;
-  private readonly memory: Freeable;
+  private readonly data: Float32Array;
   /** where each row lies; -1: only in the file */
   private readonly slotOf: Int32Array;
   private readonly rowAt: Int32Array;
@@ -19,7 +19,7 @@ export class RowCache {
 
   constructor(private readonly file: RowFile) {
     this.capacity = Math.min(file.count, Math.max(4096, Math.floor(ROOM / file.dimensions / 4)));
-    this.memory = new Freeable(this.capacity * file.dimensions);
+    this.data = new Float32Array(this.capacity * file.dimensions);
     this.slotOf = new Int32Array(file.count).fill(-1);
     this.rowAt = new Int32Array(this.capacity).fill(-1);
     this.used = new Int32Array(this.capacity);
@@ -44,28 +44,42 @@ export class RowCache {
     for (let at = 0; at < missing.length; at += step) {
       const some = missing.slice(at, at + step);
       const read = await this.file.gather(some);
-      some.forEach((row, i) => this.memory.data.set(read.subarray(i * d, (i + 1) * d), this.slotFor(row) * d));
+      some.forEach((row, i) => this.data.set(read.subarray(i * d, (i + 1) * d), this.slotFor(row) * d));
     }
   }
 
   /** Squared distance of two rows that are held; some number above `limit` where it is larger than that. */
   squared(a: number, b: number, limit: number): number {
-    const { data } = this.memory;
+    const { data } = this;
     const d = this.file.dimensions;
     let x = this.slotOf[a] * d;
     let y = this.slotOf[b] * d;
     const end = x + d;
     let sum = 0;
-    while (x < end && sum <= limit)
-      for (const stop = Math.min(end, x + STRIDE); x < stop; x++, y++) {
-        const difference = data[x] - data[y];
-        sum += difference * difference;
+    // four sums at a time: one alone would wait for each addition before the next (three times slower)
+    for (const last = end - (d % 4); x < last && sum <= limit;) {
+      let p = 0;
+      let q = 0;
+      let r = 0;
+      let s = 0;
+      for (const stop = Math.min(last, x + STRIDE); x < stop; x += 4, y += 4) {
+        const a = data[x] - data[y];
+        const b = data[x + 1] - data[y + 1];
+        const c = data[x + 2] - data[y + 2];
+        const e = data[x + 3] - data[y + 3];
+        p += a * a;
+        q += b * b;
+        r += c * c;
+        s += e * e;
       }
+      sum += p + q + r + s;
+    }
+    for (; x < end; x++, y++) sum += (data[x] - data[y]) ** 2;
     return sum;
   }
 
   forget(): void {
-    this.memory.free();
+    free(this.data);
   }
 
   /** A place for a row: that of one which was not asked for lately. */

@@ -1,19 +1,40 @@
 import { Engine, GoodpartsError, ScoreResult } from '../lib/engine';
 import { percentile } from '../lib/engine/threshold';
+import { round } from './rounds';
 
-const round = (x: number): number => Math.round(x * 100) / 100;
+export interface EngineLoad {
+  scored: number;
+  perSecond: number;
+  /** processor time a picture, milliseconds */
+  cpuMs: number;
+  /** milliseconds a stage */
+  medianMs: Record<string, number>;
+  totalMs: { p5: number; p50: number; p95: number };
+}
 
-/** Scores one picture after the other in this process: milliseconds a stage (medians), and pictures a second. */
-export async function engineLoad(engine: Engine, pictures: Buffer[], seconds: number) {
-  await engine.load('bench');
+/** Scores back to back in this process, as a program that uses the library would, with `ahead` pictures under way at a time. */
+export async function engineLoad(
+  engine: Engine,
+  detector: string,
+  pictures: Buffer[],
+  seconds: number,
+  ahead: number
+): Promise<EngineLoad> {
+  await engine.load(detector);
   const timings: ScoreResult['timing'][] = [];
   const start = performance.now();
-  for (let i = 0; performance.now() - start < seconds * 1000; i++) {
-    const [result] = await engine.score('bench', [pictures[i % pictures.length]]);
-    if (result instanceof GoodpartsError) throw result;
-    timings.push(result.timing);
-  }
-  const perSecond = timings.length / ((performance.now() - start) / 1000);
+  const cpu = process.cpuUsage();
+  let taken = 0;
+  const lane = async (): Promise<void> => {
+    while (performance.now() - start < seconds * 1000) {
+      const [result] = await engine.score(detector, [pictures[taken++ % pictures.length]]);
+      if (result instanceof GoodpartsError) throw result;
+      timings.push(result.timing);
+    }
+  };
+  await Promise.all(Array.from({ length: ahead }, lane));
+  const took = performance.now() - start;
+  const used = process.cpuUsage(cpu);
   const stages = Object.keys(timings[0]) as (keyof ScoreResult['timing'])[];
   const at = (stage: keyof ScoreResult['timing'], p: number): number =>
     round(
@@ -24,7 +45,8 @@ export async function engineLoad(engine: Engine, pictures: Buffer[], seconds: nu
     );
   return {
     scored: timings.length,
-    perSecond: round(perSecond),
+    perSecond: round((timings.length * 1000) / took),
+    cpuMs: round((used.user + used.system) / 1000 / timings.length),
     medianMs: Object.fromEntries(stages.map(s => [s, at(s, 50)])),
     totalMs: { p5: at('total', 5), p50: at('total', 50), p95: at('total', 95) }
   };

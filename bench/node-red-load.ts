@@ -1,6 +1,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { children, usage } from './proc';
+import { round } from './rounds';
 
 const ROOT = path.resolve(__dirname, '../..');
 
@@ -15,16 +17,22 @@ interface Starter {
     port: number;
     env: Record<string, string>;
     onLine(line: string): void;
-  }): Promise<{ stop(): Promise<number> }>;
+  }): Promise<{ child: { pid?: number }; stop(): Promise<number> }>;
 }
 
+/** How this repository starts a Node-RED. */
+export const starter = async (): Promise<Starter> =>
+  (await import(pathToFileURL(path.join(ROOT, 'scripts/node-red.mjs')).href)) as Starter;
+
 /** What the function node at the end of the flow writes down. */
-interface Measured {
+export interface Measured {
   scored: number;
   perSecond: number;
   /** delay of Node-RED's event loop while scoring back to back, milliseconds */
   eventLoopDelayMs: { p50: number; p99: number; max: number };
   rssMb: { start: number; end: number };
+  /** processor time a picture, milliseconds */
+  cpuMs: { nodeRed: number; engine: number };
 }
 
 /** Pictures under way at the same time: enough that the engine never waits for the next one. */
@@ -44,13 +52,16 @@ if (!state) {
   context.set('state', { delay, n: -${AHEAD}, rss: process.memoryUsage().rss });
 } else {
   state.n++;
-  if (state.n === 0) { state.delay.enable(); state.start = Date.now(); }
+  if (state.n === 0) { state.delay.enable(); state.start = Date.now(); state.cpu = process.cpuUsage(); fs.writeFileSync(env.get('BENCH_RESULT') + '.start', ''); }
   const seconds = (Date.now() - state.start) / 1000;
   if (seconds > Number(env.get('BENCH_SECONDS'))) {
     const ms = ns => Math.round(ns / 1e4) / 100;
     const d = state.delay;
+    const cpu = process.cpuUsage(state.cpu);
+    const per = total => Math.round(100 * total / state.n) / 100;
     fs.writeFileSync(env.get('BENCH_RESULT'), JSON.stringify({
       scored: state.n, perSecond: Math.round(100 * state.n / seconds) / 100,
+      cpuMs: { nodeRed: per((cpu.user + cpu.system) / 1000) },
       eventLoopDelayMs: { p50: ms(d.percentile(50)), p99: ms(d.percentile(99)), max: ms(d.max) },
       rssMb: { start: Math.round(state.rss / 1e6), end: Math.round(process.memoryUsage().rss / 1e6) }
     }));
@@ -60,7 +71,7 @@ if (!state) {
 return {};
 `;
 
-function flow(store: string): unknown[] {
+function flow(store: string, detector: string): unknown[] {
   const tab = 'c0ffee0000000001';
   const model = 'c0ffee0000000002';
   const node = (id: string, type: string, wires: string[][], more: object) => ({
@@ -80,7 +91,7 @@ function flow(store: string): unknown[] {
   const [inject, feed, score, measure] = ['3', '4', '5', '6'].map(n => `c0ffee000000000${n}`);
   return [
     { id: tab, type: 'tab', label: 'bench' },
-    { id: model, type: 'anomaly-model', detector: 'bench', store, device: 'cpu' },
+    { id: model, type: 'anomaly-model', detector, store, device: 'cpu' },
     node(inject, 'inject', [[feed]], {
       props: [{ p: 'first', v: 'true', vt: 'bool' }],
       once: true,
@@ -103,13 +114,17 @@ function flow(store: string): unknown[] {
   ];
 }
 
-/** Scores back to back in a real Node-RED process and reports the delay of its event loop. */
-export async function nodeRedLoad(
-  store: string,
-  pictures: Buffer[],
-  seconds: number,
-  userDir: string
-): Promise<Measured> {
+export interface Load {
+  store: string;
+  detector: string;
+  pictures: Buffer[];
+  seconds: number;
+  /** of this Node-RED; made when missing */
+  userDir: string;
+}
+
+/** A real Node-RED that scores back to back for so many seconds, beginning on its own. */
+export async function startLoad({ store, detector, pictures, seconds, userDir }: Load) {
   fs.mkdirSync(userDir, { recursive: true });
   const files = pictures.map((bytes, i) => {
     const file = path.join(userDir, `picture-${i}`);
@@ -117,10 +132,9 @@ export async function nodeRedLoad(
     return file;
   });
   const result = path.join(userDir, 'result.json');
-  fs.writeFileSync(path.join(userDir, 'flows.json'), JSON.stringify(flow(store)));
-  const { prepare, startNodeRed, freePort } = (await import(
-    pathToFileURL(path.join(ROOT, 'scripts/node-red.mjs')).href
-  )) as Starter;
+  for (const file of [result, `${result}.start`]) fs.rmSync(file, { force: true });
+  fs.writeFileSync(path.join(userDir, 'flows.json'), JSON.stringify(flow(store, detector)));
+  const { prepare, startNodeRed, freePort } = await starter();
   prepare(userDir);
   let output = '';
   const server = await startNodeRed({
@@ -131,14 +145,39 @@ export async function nodeRedLoad(
     env: { BENCH_PICTURES: files.join(','), BENCH_SECONDS: String(seconds), BENCH_RESULT: result },
     onLine: line => (output += line + '\n')
   });
-  const deadline = Date.now() + (seconds + 90) * 1000;
-  try {
-    while (!fs.existsSync(result)) {
+  const wait = async (file: string, most: number): Promise<void> => {
+    const deadline = Date.now() + most * 1000;
+    while (!fs.existsSync(file)) {
       if (Date.now() > deadline) throw new Error(`Node-RED gave no result:\n${output.slice(-3000)}`);
-      await new Promise(resolve => setTimeout(resolve, 250));
+      await new Promise(resolve => setTimeout(resolve, 20));
     }
+  };
+  return {
+    pid: server.child.pid!,
+    stop: () => server.stop(),
+    /** Waits until the first pictures are scored; gives the process id of the engine. */
+    async begun(): Promise<number> {
+      await wait(`${result}.start`, 90);
+      return children(server.child.pid!)[0];
+    },
+    async ended(): Promise<Measured> {
+      await wait(result, seconds + 90);
+      return JSON.parse(fs.readFileSync(result, 'utf8')) as Measured;
+    }
+  };
+}
+
+/** Scores back to back in a real Node-RED process; reports throughput, the delay of its event loop and who took the time. */
+export async function nodeRedLoad(load: Load): Promise<Measured> {
+  const server = await startLoad(load);
+  try {
+    const engine = await server.begun();
+    const before = usage(engine).cpu;
+    const measured = await server.ended();
+    // a few more pictures were scored until now than counted: AHEAD at the most
+    const cpu = (usage(engine).cpu - before) / (measured.scored + 1);
+    return { ...measured, cpuMs: { ...measured.cpuMs, engine: round(cpu) } };
   } finally {
     await server.stop();
   }
-  return JSON.parse(fs.readFileSync(result, 'utf8')) as Measured;
 }

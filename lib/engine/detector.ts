@@ -1,5 +1,7 @@
 import type { Lease } from './cache';
+import { refusal } from './deadline';
 import { decode, Picture } from './decode';
+import type { ScoreOptions } from './engine';
 import { GoodpartsError } from './errors';
 import { Embeddings, Extractor, Prepared } from './features';
 import { MapHead, createSearch, SearchHead } from './head';
@@ -14,6 +16,7 @@ import type { AnomalyMap, ImageInput, ImageLimits, ScoreResult } from './types';
 export const PIXEL_RULE: LimitRule = { method: 'percentile', value: 99 };
 
 type Milliseconds = ScoreResult['timing'];
+type PreparedImage = Prepared & { timing: Milliseconds };
 
 /** A detector version loaded on a device. */
 export class Detector {
@@ -68,26 +71,32 @@ export class Detector {
     }
   }
 
-  /** One entry an image: its result, or its own error. Pictures are decoded side by side and share one run of the backbone. */
+  /**
+   * One entry an image: its result, or its own error. Pictures are decoded side by side and share one run of the backbone. An image that
+   * is too late or taken back is left out at the next stage.
+   */
   async score(
     images: ImageInput[],
     limits: Partial<ImageLimits>,
-    withMap: boolean
+    options: ScoreOptions = {}
   ): Promise<(ScoreResult | GoodpartsError)[]> {
     const start = performance.now();
-    const prepared = await Promise.all(images.map(image => this.prepare(image, limits)));
-    const ready = prepared.filter((p): p is Exclude<typeof p, GoodpartsError> => !(p instanceof GoodpartsError));
+    const decoded = await Promise.all(images.map((image, i) => refusal(options, i) ?? this.prepare(image, limits)));
+    const prepared = decoded.map((p, i) => (p instanceof GoodpartsError ? p : (refusal(options, i) ?? p)));
+    const ready = prepared.filter((p): p is PreparedImage => !(p instanceof GoodpartsError));
     const backboneStart = performance.now();
     const embeddings = ready.length ? await this.extractor.value.embed(ready.map(p => p.input)) : undefined;
     const backbone = (performance.now() - backboneStart) / ready.length;
     const results: (ScoreResult | GoodpartsError)[] = [];
+    const scoreNext = async (p: PreparedImage, i: number, patches: number) =>
+      refusal(options, i) ??
+      this.finish(p, embeddings!, patches, { ...p.timing, backbone, total: start }, options.map ?? true);
     let next = 0;
-    for (const p of prepared)
-      results.push(
-        p instanceof GoodpartsError
-          ? p
-          : await this.finish(p, embeddings!, next++, { ...p.timing, backbone, total: start }, withMap)
-      );
+    for (const [i, p] of prepared.entries()) {
+      const entry = p instanceof GoodpartsError ? p : await scoreNext(p, i, next++);
+      results.push(entry);
+      options.onEntry?.(entry);
+    }
     return results;
   }
 
@@ -96,10 +105,7 @@ export class Detector {
     await Promise.all([this.search.release(), this.map.release()]);
   }
 
-  private async prepare(
-    image: ImageInput,
-    limits: Partial<ImageLimits>
-  ): Promise<(Prepared & { timing: Milliseconds }) | GoodpartsError> {
+  private async prepare(image: ImageInput, limits: Partial<ImageLimits>): Promise<PreparedImage | GoodpartsError> {
     const start = performance.now();
     let picture: Picture;
     try {
@@ -127,14 +133,14 @@ export class Detector {
     embeddings: Embeddings,
     index: number,
     timing: Milliseconds,
-    withMap: boolean
+    wanted: boolean | 'small'
   ): Promise<ScoreResult> {
     const { info } = this.stored;
     const { settings, calibration } = info;
     const searchStart = performance.now();
     const { distances, score } = await this.search.search(embeddings.patches[index]);
     const mapStart = performance.now();
-    const map = await this.map.inOriginal(distances, embeddings, settings, p.window, p.width, p.height);
+    const map = await this.map.inOriginal(distances, embeddings, settings, p.window, p, wanted === true);
     const found = regions(map.data, map.width, map.height, this.pixelThreshold, {
       imageWidth: p.width,
       imageHeight: p.height
@@ -155,7 +161,7 @@ export class Detector {
       regions: found.regions,
       damage: found.damage,
       timing: Object.fromEntries(Object.entries(times).map(([k, v]) => [k, Math.round(v * 100) / 100])) as Milliseconds,
-      ...(withMap && { map: anomalyMap })
+      ...(wanted && { map: anomalyMap })
     };
   }
 }

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { Lease } from './cache';
+import type { Urgency } from './deadline';
 import { Detector } from './detector';
 import { doctorChecks, type DoctorSubject } from './doctor';
 import { GoodpartsError } from './errors';
@@ -32,11 +33,16 @@ export interface FitOptions {
   signal?: AbortSignal;
 }
 
-export interface ScoreOptions {
+export interface ScoreOptions extends Urgency {
   /** a version to use instead of the current one */
   version?: string;
-  /** return the anomaly map as well; default true */
-  map?: boolean;
+  /**
+   * Return the anomaly map as well, default true: as large as the picture, up to 4 megapixels. `small`: at most twice as wide and high as
+   * the network's input, beyond which it is only enlarged.
+   */
+  map?: boolean | 'small';
+  /** told of each entry as soon as it is there, in order; the call gives back all of them at its end */
+  onEntry?: (entry: ScoreResult | GoodpartsError) => void;
 }
 
 /** One entry of `goodparts doctor`: what was tried and how it went. */
@@ -154,7 +160,7 @@ export class Engine {
   ): Promise<(ScoreResult | GoodpartsError)[]> {
     const detector = await this.detector(name, options.version);
     try {
-      return await detector.value.score(images, this.options.limits ?? {}, options.map ?? true);
+      return await detector.value.score(images, this.options.limits ?? {}, options);
     } finally {
       detector.release();
     }

@@ -25,6 +25,8 @@ export type ErrorCode =
   | 'engine-stopped'
   | 'engine-timeout'
   | 'queue-full'
+  | 'deadline-missed'
+  | 'score-cancelled'
   | 'path-forbidden'
   | 'path-missing'
   | 'input-missing'

@@ -12,6 +12,8 @@ import type { Arrays } from './version';
 
 /** The largest anomaly map that is made, pixels; a larger picture's map has its aspect, at a smaller scale. */
 const MAX_MAP = 4e6;
+/** A small map has this many times the network input's width and height: between two of its pixels nothing is left to see. */
+const ENLARGED = 2;
 
 /** Patches of a bank in which the float filter takes no longer than a millisecond or two. */
 const SMALL = 1024;
@@ -131,19 +133,20 @@ export class MapHead {
   ): Promise<ScoreMap> {
     const { inputWidth: width, inputHeight: height } = settings;
     const window = { resizedWidth: width, resizedHeight: height, left: 0, top: 0 };
-    return this.inOriginal(distances, grid, settings, window, width, height);
+    return this.inOriginal(distances, grid, settings, window, { width, height });
   }
 
-  /** The map of a picture of `width` x `height`; what lies beside a centre crop was not inspected and is NaN. */
+  /** The map of a picture of `width` x `height`, unless `full` a small one; what lies beside a centre crop was not inspected and is NaN. */
   async inOriginal(
     distances: Float32Array,
     { rows, columns }: { rows: number; columns: number },
     settings: Required<FitSettings>,
     window: Window,
-    width: number,
-    height: number
+    { width, height }: { width: number; height: number },
+    full = true
   ): Promise<ScoreMap> {
-    const scale = Math.min(1, Math.sqrt(MAX_MAP / (width * height)));
+    const most = full ? MAX_MAP : Math.min(MAX_MAP, ENLARGED ** 2 * settings.inputWidth * settings.inputHeight);
+    const scale = Math.min(1, Math.sqrt(most / (width * height)));
     const [w, h] = [width, height].map(n => Math.max(1, Math.round(n * scale)));
     const down = { size: h, resized: window.resizedHeight, offset: window.top, input: settings.inputHeight };
     const across = { size: w, resized: window.resizedWidth, offset: window.left, input: settings.inputWidth };

@@ -8,14 +8,13 @@ import type {
   FitResult,
   FitSettings,
   ImageInput,
-  ScoreOptions,
   ScoreResult
 } from '../engine';
 import type { DoctorSubject } from '../engine/doctor';
 import { acquire, type Lease, type Log } from './pool';
 import { EngineProcess, type EngineState } from './process';
 import { PRIORITY } from './supervisor';
-import type { Method, Methods } from './protocol';
+import type { Method, Methods, ScoreRequest } from './protocol';
 
 export interface ClientOptions {
   engine: EngineOptions;
@@ -35,9 +34,14 @@ export class EngineClient {
     this.lease = acquire(options.engine.device ?? 'auto', options.log);
   }
 
-  /** One entry per image, in order: a result, or the error that this image alone met. */
-  score(name: string, images: ImageInput[], options?: ScoreOptions): Promise<(ScoreResult | Error)[]> {
-    return this.call('score', [name, images, options], true);
+  /** One entry per image, in order: a result, or the error that this image alone met. `signal` takes back what is not scored yet. */
+  score(
+    name: string,
+    images: ImageInput[],
+    options?: ScoreRequest,
+    signal?: AbortSignal
+  ): Promise<(ScoreResult | Error)[]> {
+    return this.call('score', [name, images, options], true, signal);
   }
   load(name: string, version?: string): Promise<DetectorInfo> {
     return this.call('load', [name, version], true);
@@ -76,8 +80,14 @@ export class EngineClient {
     return this.lease.release();
   }
 
-  private call<M extends Method>(method: M, args: Methods[M]['args'], again: boolean): Promise<Methods[M]['value']> {
-    return this.lease.process.request(this.options.engine, method, args, { timeout: this.options.timeout, again });
+  private call<M extends Method>(
+    method: M,
+    args: Methods[M]['args'],
+    again: boolean,
+    signal?: AbortSignal
+  ): Promise<Methods[M]['value']> {
+    const { engine, timeout } = this.options;
+    return this.lease.process.request(engine, method, args, { timeout, again, signal });
   }
 }
 

@@ -4,14 +4,18 @@
  */
 import os from 'node:os';
 import { Engine, GoodpartsError, Resources, type EngineOptions, type FitSession, type ScoreResult } from '../engine';
-import { toWire, toWireScore, type Answer, type Call, type Method, type Methods } from './protocol';
+import { toWire, toWireScore, type Answer, type Call, type Cancel, type Method, type Methods } from './protocol';
 
-type Handlers = { [M in Method]: (engine: Engine, ...args: Methods[M]['args']) => Promise<Methods[M]['value']> };
+type Handlers = {
+  [M in Exclude<Method, 'score'>]: (engine: Engine, ...args: Methods[M]['args']) => Promise<Methods[M]['value']>;
+};
 
 const engines = new Map<string, Engine>();
 /** Stores and limits may differ between the nodes of a flow; backbones and detectors are loaded once for all. */
 const resources = new Map<string, Resources>();
 let session: FitSession | undefined;
+/** The score calls that are not answered yet. */
+const scoring = new Map<number, AbortController>();
 
 function engineFor(options: EngineOptions): Engine {
   const { device, threads, maxLoaded } = options;
@@ -32,7 +36,6 @@ function currentSession(): FitSession {
 }
 
 const handlers: Handlers = {
-  score: (engine, ...args) => engine.score(...args),
   load: (engine, ...args) => engine.load(...args),
   list: engine => engine.list(),
   delete: (engine, ...args) => engine.delete(...args),
@@ -64,12 +67,27 @@ function answer(message: Answer): void {
   if (process.connected) process.send!(message, undefined, undefined, () => {});
 }
 
-async function serve({ id, engine, method, args }: Call): Promise<void> {
+async function score(id: number, engine: Engine, [name, images, options]: Methods['score']['args']): Promise<void> {
+  const taken = new AbortController();
+  scoring.set(id, taken);
   try {
-    const handler = handlers[method] as (engine: Engine, ...args: unknown[]) => Promise<unknown>;
-    const value = await handler(engineFor(engine), ...args);
-    if (method === 'score') for (const entry of value as ScoreResult[]) answer({ id, part: toWireScore(entry) });
-    answer({ id, value: method === 'score' ? undefined : value });
+    const onEntry = (entry: ScoreResult | Error) => answer({ id, part: toWireScore(entry) });
+    await engine.score(name, images, { ...options, signal: taken.signal, onEntry });
+  } finally {
+    scoring.delete(id);
+  }
+}
+
+async function serve(message: Call | Cancel): Promise<void> {
+  if ('cancel' in message) return scoring.get(message.cancel)?.abort();
+  const { id, engine: options, method, args } = message;
+  try {
+    const engine = engineFor(options);
+    if (method === 'score') answer({ id, value: await score(id, engine, args as Methods['score']['args']) });
+    else {
+      const handler = handlers[method] as (engine: Engine, ...args: unknown[]) => Promise<unknown>;
+      answer({ id, value: await handler(engine, ...args) });
+    }
   } catch (error) {
     answer({ id, error: toWire(error) });
   }
@@ -92,5 +110,5 @@ lowerPriority(Number(process.argv[2]));
 process.on('disconnect', () => process.exit());
 // Ctrl+C reaches the whole process group; the parent decides when this process ends
 process.on('SIGINT', () => {});
-process.on('message', message => void serve(message as Call));
+process.on('message', message => void serve(message as Call | Cancel));
 answer({ ready: true });

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { cancelled } from '../engine/deadline';
 import { GoodpartsError } from '../engine/errors';
 import type { EngineOptions, FitProgress, ScoreResult } from '../engine';
 import { fromWire, fromWireScore, type Answer, type Call, type Method, type Methods } from './protocol';
@@ -23,6 +24,8 @@ export interface CallOptions {
   timeout: number;
   /** the call may be run a second time after a crash */
   again?: boolean;
+  /** takes the call back: at once while it waits here, else the engine answers what it has scored until then */
+  signal?: AbortSignal;
 }
 
 interface Request extends CallOptions {
@@ -77,17 +80,34 @@ export class EngineProcess extends EventEmitter {
     options: CallOptions
   ): Promise<Methods[M]['value']> {
     if (this.ended) return Promise.reject(this.ended);
-    return new Promise((resolve, reject) => {
+    const { signal } = options;
+    if (signal?.aborted) return Promise.reject(cancelled());
+    let takenBack = (): void => {};
+    const answer = new Promise<Methods[M]['value']>((resolve, reject) => {
       const call: Call = { id: ++this.lastId, engine, method, args };
-      this.waiting.push({ ...options, call, crashes: 0, sentAt: 0, parts: [], resolve, reject });
+      const request: Request = { ...options, call, crashes: 0, sentAt: 0, parts: [], resolve, reject };
+      takenBack = () => this.takeBack(request);
+      this.waiting.push(request);
       this.pump();
     });
+    signal?.addEventListener('abort', takenBack, { once: true });
+    const forget = (): void => signal?.removeEventListener('abort', takenBack);
+    answer.then(forget, forget);
+    return answer;
   }
 
   /** Ends the process; what is under way is answered with `engine-stopped`. Resolves when the process is gone. */
   async close(): Promise<void> {
     this.end(new GoodpartsError('engine-stopped', `The engine process (${this.options.title}) was closed.`));
     await this.child?.stop();
+  }
+
+  private takeBack(request: Request): void {
+    const index = this.waiting.indexOf(request);
+    if (index >= 0) {
+      this.waiting.splice(index, 1);
+      request.reject(cancelled());
+    } else if (this.underway.has(request.call.id)) this.child?.send({ cancel: request.call.id });
   }
 
   private end(reason: GoodpartsError): void {
@@ -192,7 +212,8 @@ export class EngineProcess extends EventEmitter {
     this.underway.clear();
     for (const request of lost) clearTimeout(request.timer);
     for (const request of lost) request.crashes++;
-    const mayRunAgain = (request: Request) => request.again && request.crashes < CRASHES_TO_GIVE_UP;
+    const mayRunAgain = (request: Request) =>
+      request.again && !request.signal?.aborted && request.crashes < CRASHES_TO_GIVE_UP;
     this.waiting.unshift(...lost.filter(mayRunAgain));
     for (const request of lost) if (!mayRunAgain(request)) request.reject(error);
   }

@@ -15,9 +15,12 @@ import type {
 } from '../engine';
 import type { DoctorSubject } from '../engine/doctor';
 
+/** What of the options can travel: the signal becomes a `cancel`, the entries come as parts anyway. */
+export type ScoreRequest = Omit<ScoreOptions, 'signal' | 'onEntry'>;
+
 /** What the engine process can be asked: the arguments of each method and what it gives back (`unknown`: nothing). */
 export interface Methods {
-  score: { args: [name: string, images: ImageInput[], options?: ScoreOptions]; value: (ScoreResult | Error)[] };
+  score: { args: [name: string, images: ImageInput[], options?: ScoreRequest]; value: (ScoreResult | Error)[] };
   load: { args: [name: string, version?: string]; value: DetectorInfo };
   list: { args: []; value: DetectorInfo[] };
   delete: { args: [name: string, version?: string]; value: unknown };
@@ -41,8 +44,13 @@ export interface Call {
   args: unknown[];
 }
 
+/** Takes a `score` back: what is not scored yet of it is left, and its call ends. */
+export interface Cancel {
+  cancel: number;
+}
+
 /**
- * From the engine process to the client. The entries of a `score` come one a message, as `part`, before its end: the maps of
+ * From the engine process to the client. The entries of a `score` come one a message, as `part`, as soon as each is there: the maps of
  * a batch in a single message would hold up the client's event loop for a tenth of a second and more.
  */
 export type Answer =

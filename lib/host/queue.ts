@@ -61,6 +61,13 @@ export class JobQueue<J extends Job> {
     this.pump();
   }
 
+  /** Takes one job out, if it still waits. */
+  remove(job: J): boolean {
+    const index = this.waiting.indexOf(job);
+    if (index >= 0) this.take(index);
+    return index >= 0;
+  }
+
   /** Takes every waiting job out of the queue. */
   clear(): J[] {
     this.bytes = 0;

@@ -1,6 +1,6 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import path from 'node:path';
-import type { Answer, Call } from './protocol';
+import type { Answer, Call, Cancel } from './protocol';
 
 const STDERR_TAIL = 2000;
 const STOP_GRACE_MS = 2000;
@@ -60,8 +60,8 @@ export class Child {
   }
 
   /** @throws when the message cannot be cloned; a channel that has just closed is reported by `onExit` instead */
-  send(call: Call): void {
-    this.process.send(call, () => {});
+  send(message: Call | Cancel): void {
+    this.process.send(message, () => {});
   }
 
   kill(): void {

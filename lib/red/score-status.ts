@@ -18,6 +18,7 @@ export class ScoreStatus {
   private readonly ends: (() => void)[];
   private device?: DeviceReport;
   private dropped = 0;
+  private late = 0;
   private stopped = false;
 
   constructor(
@@ -58,9 +59,17 @@ export class ScoreStatus {
     this.status.key('yellow', 'ring', 'dropped', { count: ++this.dropped });
   }
 
+  emptied(): void {
+    this.status.key('green', 'ring', 'ready');
+  }
+
   failed(error: Error): void {
+    // taken back on purpose: nothing is wrong
+    if (error instanceof GoodpartsError && error.code === 'score-cancelled') return;
     if (error instanceof GoodpartsError && error.code === 'detector-unknown')
       this.status.key('grey', 'ring', 'notfitted');
+    else if (error instanceof GoodpartsError && error.code === 'deadline-missed')
+      this.status.key('yellow', 'ring', 'late', { count: ++this.late });
     else this.status.key('red', 'ring', 'error');
   }
 

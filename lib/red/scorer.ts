@@ -1,4 +1,5 @@
 import type { Node, NodeAPI, NodeMessage } from 'node-red';
+import { cancelled, deadlineMissed } from '../engine/deadline';
 import { GoodpartsError } from '../engine/errors';
 import type { ImageInput, ScoreResult } from '../engine';
 import { JobQueue, type Job, type Policy } from '../host/queue';
@@ -17,6 +18,8 @@ export interface ScoreOptions {
   policy: Policy;
   batch: number;
   map: boolean;
+  /** milliseconds from arrival to answer; what takes longer is an error; 0: as long as it takes */
+  deadline: number;
 }
 
 interface ScoreJob extends Job {
@@ -26,7 +29,21 @@ interface ScoreJob extends Job {
   sources: unknown[];
   many: boolean;
   since: number;
+  /** when an answer is too late, milliseconds since 1970; 0: never */
+  deadline: number;
+  timer?: NodeJS.Timeout;
+  /** the message left: scored, dropped, too late or with another error */
+  answered?: boolean;
 }
+
+/** One picture of a job. */
+interface Part {
+  source: unknown;
+  deadline: number;
+}
+
+/** Longer than this setTimeout cannot wait. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** A picture and what the engine says of it. */
 interface Scored {
@@ -40,6 +57,8 @@ export class Scorer {
   private readonly status: ScoreStatus;
   private entering: Promise<void> = Promise.resolve();
   private closed = false;
+  /** what is in the engine process, to be taken back */
+  private readonly calls = new Set<AbortController>();
 
   constructor(
     private readonly RED: NodeAPI,
@@ -55,7 +74,7 @@ export class Scorer {
       ...limits,
       work: jobs => this.work(jobs),
       drop: job => this.drop(job),
-      failed: (job, error) => this.fail(error, job.done)
+      failed: (job, error) => this.fail(error, this.settled(job))
     });
     this.status = new ScoreStatus(new Status(node, RED._), model, options.recipe);
   }
@@ -66,16 +85,32 @@ export class Scorer {
     const since = Date.now();
     // one after the other: reading a property may be asynchronous, and messages must not overtake each other
     this.entering = this.entering
-      .then(() => this.describe(msg))
-      .then(what => this.enter({ ...what, msg, send, done, since }))
+      .then(() => (msg.reset ? this.reset(done) : this.take(msg, send, done, since)))
       .catch((error: Error) => this.fail(error, done));
   }
 
-  /** Answers what still waits with an error; what is in the engine is answered when that ends. */
+  /** Answers what still waits with an error, in the engine process too; what is being scored is answered when that ends. */
   close(): void {
     this.closed = true;
-    for (const job of this.queue.clear()) job.done(closedError());
+    this.takeBack(closedError());
     this.status.close();
+  }
+
+  /** `msg.reset`: the node is empty again. */
+  private reset(done: Done): void {
+    this.takeBack(cancelled());
+    this.status.emptied();
+    done();
+  }
+
+  private takeBack(why: Error): void {
+    for (const job of this.queue.clear()) this.settled(job)(why);
+    for (const call of this.calls) call.abort();
+  }
+
+  private async take(msg: Message, send: Send, done: Done, since: number): Promise<void> {
+    const deadline = deadlineOf(msg, since, this.options.deadline);
+    this.enter({ ...(await this.describe(msg)), msg, send, done, since, deadline });
   }
 
   private async describe(msg: NodeMessage) {
@@ -89,11 +124,30 @@ export class Scorer {
 
   private enter(job: ScoreJob): void {
     if (this.closed) throw closedError();
+    const { deadline } = job;
+    if (deadline && Date.now() >= deadline) return this.late(job);
     this.queue.push(job);
+    if (deadline && !job.answered)
+      job.timer = setTimeout(() => this.late(job), Math.min(LONGEST_TIMER, deadline - Date.now()));
     this.status.queued(this.queue.length, this.queue.crowded);
   }
 
-  private drop({ msg, send, done }: ScoreJob): void {
+  /** The message is answered now, wherever it is; the engine is told the deadline, too, and does not begin with it any more. */
+  private late(job: ScoreJob): void {
+    this.queue.remove(job);
+    this.fail(deadlineMissed(job.deadline), this.settled(job));
+  }
+
+  /** What answers a job, whose deadline no longer matters then. */
+  private settled(job: ScoreJob): Done {
+    clearTimeout(job.timer);
+    job.answered = true;
+    return job.done;
+  }
+
+  private drop(job: ScoreJob): void {
+    const { msg, send } = job;
+    const done = this.settled(job);
     msg.dropped = { reason: this.options.policy, queue: this.queue.length };
     this.status.drop();
     this.answer(done, () => send([null, msg]));
@@ -103,13 +157,14 @@ export class Scorer {
     const started = Date.now();
     const [{ recipe }] = jobs;
     this.status.starting(recipe);
-    const all = await this.scoreAll(
-      recipe,
-      jobs.flatMap(job => job.sources)
-    );
+    const parts = jobs.flatMap(({ sources, deadline }) => sources.map(source => ({ source, deadline })));
+    const call = new AbortController();
+    this.calls.add(call);
+    const all = await this.scoreAll(recipe, parts, call.signal).finally(() => this.calls.delete(call));
     const shares = jobs.map(job => ({ job, mine: all.splice(0, job.sources.length) }));
     return () => {
-      for (const { job, mine } of shares) this.answer(job.done, () => this.deliver(job, mine, started));
+      for (const { job, mine } of shares)
+        if (!job.answered) this.answer(this.settled(job), () => this.deliver(job, mine, started));
     };
   }
 
@@ -117,20 +172,23 @@ export class Scorer {
    * One call, or several where a single message brought more pictures than a call takes. Files are read call by call, so
    * that a long list of them does not fill the memory before the first is scored.
    */
-  private async scoreAll(recipe: string, sources: unknown[]): Promise<(Scored | Error)[]> {
+  private async scoreAll(recipe: string, parts: Part[], signal: AbortSignal): Promise<(Scored | Error)[]> {
     const all: (Scored | Error)[] = [];
-    for (let i = 0; i < sources.length; i += this.options.batch)
-      all.push(...(await this.scoreSome(recipe, sources.slice(i, i + this.options.batch))));
+    for (let i = 0; i < parts.length; i += this.options.batch)
+      all.push(...(await this.scoreSome(recipe, parts.slice(i, i + this.options.batch), signal)));
     return all;
   }
 
-  private async scoreSome(recipe: string, sources: unknown[]): Promise<(Scored | Error)[]> {
+  private async scoreSome(recipe: string, parts: Part[], signal: AbortSignal): Promise<(Scored | Error)[]> {
     const read = await Promise.all(
-      sources.map(source => readPicture(source, this.model.rules).catch((error: Error) => error))
+      parts.map(({ source }) => readPicture(source, this.model.rules).catch((error: Error) => error))
     );
     const inputs = read.filter(one => !(one instanceof Error)) as ImageInput[];
     if (inputs.length === 0) return read as Error[];
-    const results = await this.model.client.score(recipe, inputs, { map: this.options.map });
+    const deadlines = parts.flatMap(({ deadline }, i) => (read[i] instanceof Error ? [] : [deadline]));
+    // what a map holds is in a small one, too, and a large one takes as long to pass on as the picture to score
+    const options = { map: this.options.map && ('small' as const), deadlines };
+    const results = await this.model.client.score(recipe, inputs, options, signal);
     return read.map(input => {
       const result = input instanceof Error ? input : results.shift()!;
       return result instanceof Error ? result : { input: input as ImageInput, result };
@@ -168,6 +226,13 @@ export class Scorer {
     this.status.failed(error);
     done(error);
   }
+}
+
+/** The message's own deadline, else the node's, counted from the arrival. */
+function deadlineOf(msg: Message, since: number, allowed: number): number {
+  const own = (msg as { deadline?: unknown }).deadline;
+  if (typeof own === 'number' && own > 0) return own;
+  return allowed > 0 ? since + allowed : 0;
 }
 
 const closedError = () =>

@@ -9,6 +9,7 @@ interface ScoreConfig extends UserConfig {
   policy: Policy;
   batch: number | string;
   map: boolean;
+  deadline?: number | string;
 }
 
 export = function register(RED: NodeAPI): void {
@@ -26,7 +27,8 @@ export = function register(RED: NodeAPI): void {
       queue: Math.max(1, numberOf(config.queue, 100)),
       policy: config.policy || 'wait',
       batch: Math.max(1, numberOf(config.batch, 8)),
-      map: config.map !== false
+      map: config.map !== false,
+      deadline: Math.max(0, numberOf(config.deadline, 0))
     });
     this.on('input', (msg, send, done) => scorer.input(msg, send, done));
     this.on('close', () => scorer.close());

@@ -89,15 +89,17 @@ async function within<T extends { destroy(): unknown }>(
     return await request(late.signal);
   } catch (error) {
     signal?.throwIfAborted();
-    if (error instanceof DownloadError || error instanceof GoodpartsError) throw error;
+    if (error instanceof GoodpartsError) throw error;
     if (late.signal.aborted) throw new DownloadError(`${what} did not answer for ${patience / 1000} s.`, true);
-    throw new DownloadError(`${what} cannot be reached: ${reasonOf(error as NodeJS.ErrnoException)}.`, true);
+    const reason = reasonOf(error as NodeJS.ErrnoException);
+    throw new DownloadError(`${what} cannot be reached: ${reason}.`, mayPass(error as NodeJS.ErrnoException));
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
   }
 }
 
+const CERTIFICATE = 'its certificate is not trusted here (NODE_EXTRA_CA_CERTS can name the one of your network)';
 const REASONS: Record<string, string> = {
   ENOTFOUND: 'its name is not known here',
   EAI_AGAIN: 'its name is not known here',
@@ -106,14 +108,17 @@ const REASONS: Record<string, string> = {
   ENETUNREACH: 'there is no way to it',
   EHOSTUNREACH: 'there is no way to it',
   ETIMEDOUT: 'it does not answer',
-  SELF_SIGNED_CERT_IN_CHAIN:
-    'its certificate is not trusted here (NODE_EXTRA_CA_CERTS can name the one of your network)',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-    'its certificate is not trusted here (NODE_EXTRA_CA_CERTS can name the one of your network)',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not trusted here'
+  SELF_SIGNED_CERT_IN_CHAIN: CERTIFICATE,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: CERTIFICATE,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: CERTIFICATE,
+  DEPTH_ZERO_SELF_SIGNED_CERT: CERTIFICATE
 };
 
 export const reasonOf = ({ code, message }: NodeJS.ErrnoException): string => REASONS[code ?? ''] ?? message;
+
+/** A name that does not exist and a stranger's certificate stay what they are; somebody in a plant must not wait for that. */
+const mayPass = ({ code }: NodeJS.ErrnoException): boolean =>
+  code !== 'ENOTFOUND' && !/CERT|SIGNATURE|ERR_TLS/.test(code ?? '');
 
 /** The body is not read before the caller does, so nothing of it is lost. */
 function send(url: URL, options: https.RequestOptions): Promise<http.IncomingMessage> {

@@ -9,8 +9,16 @@ import { put, scratch } from '../support';
 import { closeServers, entry, give, NETWORK, raw, serve, sumOf, type Given } from './server';
 
 const SIZE = NETWORK.length;
+/** What may be on its way through the stream when a connection breaks, and comes again. */
+const UNDER_WAY = 2e5;
 /** Impatient, so that the tests are quick; no proxy of the machine that runs them. */
-const QUICK: PullOptions = { env: {}, patience: 400, pause: 10, tries: 3 };
+const QUICK: PullOptions = { env: {}, patience: 5000, pause: 10, tries: 3 };
+
+/** A request for the rest of a file of which about so much was there. */
+function wentOn(request: string, from: number): void {
+  const start = Number(/^GET \/net\.onnx bytes=(\d+)-$/.exec(request)?.[1]);
+  assert.ok(start <= from + 10 && start > from - UNDER_WAY, request);
+}
 
 describe('download of a backbone', () => {
   afterEach(closeServers);
@@ -39,7 +47,7 @@ describe('download of a backbone', () => {
     assert.match(error.message, says);
     const left = fs.readdirSync(path.join(store, '@backbones/net.v1'));
     assert.ok(!left.includes('net.onnx') && !left.includes('.lock'), left.join(' '));
-    return error;
+    return Object.assign(error, { left });
   }
 
   it('takes it in one request, says how far it is, and asks nobody when it is there', async () => {
@@ -56,22 +64,22 @@ describe('download of a backbone', () => {
   it('goes on where the connection broke off', async () => {
     const server = await pulled(nth => (nth < 4 ? { upTo: 1e6 + nth, then: 'break', etag: '"a"' } : { etag: '"a"' }));
     assert.equal(server.log[0], 'GET /net.onnx');
-    assert.match(server.log[3], /bytes=30000\d\d-/);
-    assert.equal(server.sent(), SIZE, 'no byte came twice');
+    wentOn(server.log[3], 3e6);
+    assert.ok(server.sent() < SIZE + 3 * UNDER_WAY, `${server.sent()} bytes for ${SIZE}`);
   });
 
   it('goes on after a stall, in a later pull, too', async () => {
-    const server = await pulled(nth => (nth === 1 ? { upTo: 2e6, then: 'stall' } : {}));
-    assert.deepEqual(server.log, ['GET /net.onnx', 'GET /net.onnx bytes=2000000-']);
+    const server = await pulled(nth => (nth === 1 ? { upTo: 2e6, then: 'stall' } : {}), { patience: 400 });
+    wentOn(server.log[1], 2e6);
 
     const dead = await serve((request, response, nth) =>
-      give(request, response, NETWORK, nth < 4 ? { upTo: nth === 1 ? 1e6 : 0, then: 'stall' } : {})
+      give(request, response, NETWORK, nth < 5 ? { upTo: nth === 1 ? 1e6 : 0, then: 'stall' } : {})
     );
     const [store, what] = [scratch(), entry([`${dead.url}/net.onnx`])];
-    await refused(what, /sent nothing for 0\.4 s/, store, { tries: 3, patience: 100 });
+    await refused(what, /for 0\.4 s/, store, { patience: 400 });
     const stopped = dead.log.length;
     await pull(what, store);
-    assert.equal(dead.log[stopped], 'GET /net.onnx bytes=1000000-');
+    wentOn(dead.log[stopped], 1e6);
   });
 
   it('gives up a server that does not answer at all', async () => {
@@ -89,6 +97,7 @@ describe('download of a backbone', () => {
         : give(request, response, NETWORK, { etag: '"new"' })
     );
     await pull(entry([`${server.url}/net.onnx`]), scratch());
+    assert.match(server.log[1], /bytes=/);
     assert.equal(server.sent(), SIZE + 1e6, 'If-Range brought the whole file');
     const plain = await pulled(nth => (nth === 1 ? { upTo: 1e6, then: 'break', whole: true } : { whole: true }));
     assert.equal(plain.log.length, 2);
@@ -103,7 +112,8 @@ describe('download of a backbone', () => {
       })
     );
     await pull(entry([`${server.url}/net.onnx`]), scratch());
-    assert.deepEqual(server.log, ['GET /net.onnx', 'GET /net.onnx bytes=1000000-', 'GET /net.onnx']);
+    wentOn(server.log[1], 1e6);
+    assert.deepEqual(server.log.slice(2), ['GET /net.onnx']);
   });
 
   it('refuses wrong bytes and takes them from a mirror instead', async () => {
@@ -119,8 +129,11 @@ describe('download of a backbone', () => {
     const longer = await serve((request, response) =>
       give(request, response, Buffer.concat([NETWORK, Buffer.alloc(9e6)]))
     );
-    await refused(entry([`${longer.url}/net.onnx`]), /offers 15\.3 MB, and the file has 6\.3 MB: it is another one/);
-    assert.ok(longer.sent() < 3e6, 'nothing of it was taken');
+    const { left } = await refused(
+      entry([`${longer.url}/net.onnx`]),
+      /offers 15\.3 MB, and the file has 6\.3 MB: it is another one/
+    );
+    assert.deepEqual(left, [], 'nothing of it was taken');
     const endless = await serve((_, response) => {
       response.writeHead(200);
       const more = () => !response.destroyed && (response.write(Buffer.alloc(65_536, 1)), setImmediate(more));
@@ -135,7 +148,7 @@ describe('download of a backbone', () => {
     const short = await raw(head(SIZE), NETWORK.subarray(0, 1e6));
     await refused(entry([`${short}/net.onnx`]), /broke off/);
     const cut = await raw('HTTP/1.1 200 OK\nConnection: close\n\n', NETWORK.subarray(0, 1e6));
-    await refused(entry([`${cut}/net.onnx`]), /ended after 1\.0 of 6\.3|ended after 1\.0 MB of 6\.3 MB/);
+    await refused(entry([`${cut}/net.onnx`]), /ended after 1\.0 MB of 6\.3 MB/);
     const tooShort = await raw(head(1000), NETWORK);
     await refused(entry([`${tooShort}/net.onnx`]), /offers 0\.0 MB/);
     const range = await serve((request, response, nth) => {
@@ -172,7 +185,7 @@ describe('download of a backbone', () => {
     const [store, what] = [scratch(), entry([`${server.url}/net.onnx`])];
     await refused(what, /a web page/, store);
     await pull(what, store);
-    assert.deepEqual(server.log.at(-1), 'GET /net.onnx bytes=3000000-');
+    wentOn(server.log.at(-1)!, 3e6);
   });
 
   it('tries again what may pass and not what will not', async () => {

@@ -101,7 +101,8 @@ export function give(
       response.write(bytes.subarray(at, Math.min(end, at + 65_536)));
       if (slow) setTimeout(next, slow, at + 65_536);
       else setImmediate(next, at + 65_536);
-    } else if (then === 'break') setTimeout(() => response.destroy(), 50);
+    } else if (then === 'break')
+      response.socket?.end(); // once all that was written is out
     else if (then !== 'stall') response.end();
   };
   next(start);

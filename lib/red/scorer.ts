@@ -130,7 +130,11 @@ export class Scorer {
     );
     const inputs = read.filter(one => !(one instanceof Error)) as ImageInput[];
     if (inputs.length === 0) return read as Error[];
-    const results = await this.model.client.score(recipe, inputs, { map: this.options.map });
+    const { client, downloads } = this.model;
+    const results = await downloads.during(
+      () => client.score(recipe, inputs, { map: this.options.map }),
+      this.status.downloading
+    );
     return read.map(input => {
       const result = input instanceof Error ? input : results.shift()!;
       return result instanceof Error ? result : { input: input as ImageInput, result };

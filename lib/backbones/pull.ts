@@ -50,7 +50,10 @@ export async function pullBackbone(entry: CatalogueEntry, store: string, options
     if (!(error instanceof DownloadError)) throw error;
     const [file] = filesOf(entry);
     const offline = missing(entry, file, store);
-    throw new GoodpartsError('backbone-download', `${error.message} ${offline.message}`, offline.details);
+    throw new GoodpartsError('backbone-download', `${error.message} ${offline.message}`, {
+      ...offline.details,
+      reason: error.message
+    });
   } finally {
     await lock.release();
   }

@@ -26,8 +26,8 @@ export async function shownBackbones(store: string): Promise<ShownBackbone[]> {
   return (await listBackbones(store)).map(one => {
     const download = begun.get(keyOf(store, one.id));
     const own = download !== undefined && download.error === undefined;
-    // a download that waits for its first byte has no lock to be seen by yet
-    const state = own && one.state !== 'there' ? 'downloading' : one.state;
+    // before its first byte it has no lock to be seen by, and after the last one it still holds it
+    const state = own ? 'downloading' : one.state;
     return { ...one, state, own, ...(download?.error !== undefined && { error: download.error }) };
   });
 }
@@ -51,7 +51,8 @@ export function beginPull(id: string, store: string, acceptLicence: boolean, log
     () => begun.delete(key),
     (error: Error) => {
       if (signal.aborted) return void begun.delete(key);
-      download.error = error.message;
+      // where the file belongs is in the dialog already
+      download.error = String((error instanceof GoodpartsError && error.details.reason) || error.message);
       log(error.message);
     }
   );

@@ -65,13 +65,16 @@ function showBackbones(node) {
     if (error) lines.push($('<div class="goodparts-problem">').text(error));
     if (state !== 'there' && state !== 'downloading' && one.source === 'catalogue') {
       lines.push($('<div>').text(t('place')), $('<code>').text(folder));
-      for (const { name, sha256 } of files)
+      for (const { name, sha256, url } of files) {
+        // for the browser of somebody who has internet where Node-RED has none
+        const link = $('<a target="_blank" rel="noopener noreferrer">').attr('href', url).text(name);
         lines.push(
-          $('<code>').text(name),
+          link,
           $('<div>')
             .text(`${t('checksum')} `)
             .append($('<code>').text(sha256))
         );
+      }
     }
     return [...lines, buttonsOf(one)];
   }

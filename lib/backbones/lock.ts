@@ -40,6 +40,9 @@ const STALE = 20_000;
 /** Locks of this process: another one with the same number, as in a container that was started anew, is no holder. */
 const mine = new Set<string>();
 
+/** Always as long: a beat is one write over the last one, of which a reader sees all or nothing. */
+const text = (holder: Holder): string => JSON.stringify(holder).padEnd(512);
+
 const fileOf = (folder: string) => path.join(folder, NAME);
 
 async function read(folder: string): Promise<Holder | undefined> {
@@ -98,7 +101,7 @@ async function take(folder: string): Promise<Lock | undefined> {
   const holder: Holder = { token, pid: process.pid, host: os.hostname(), done: 0, total: null };
   mine.add(token);
   try {
-    await fs.writeFile(fileOf(folder), JSON.stringify(holder), { flag: 'wx' });
+    await fs.writeFile(fileOf(folder), text(holder), { flag: 'wx' });
   } catch (error) {
     mine.delete(token);
     // Windows says EPERM while a file is being deleted
@@ -113,7 +116,7 @@ function held(folder: string, holder: Holder): Lock {
   let writing = Promise.resolve();
   const beat = () => {
     writing = writing
-      .then(async () => (await isMine()) && fs.writeFile(fileOf(folder), JSON.stringify(holder), { flag: 'r+' }))
+      .then(async () => (await isMine()) && fs.writeFile(fileOf(folder), text(holder), { flag: 'r+' }))
       .then(
         () => {},
         () => {} // the next beat may work

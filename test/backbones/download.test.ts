@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { GoodpartsError } from '../../lib/engine/errors';
 import { pullBackbone, type PullOptions } from '../../lib/backbones/pull';
-import type { Bytes } from '../../lib/backbones/lock';
+import { lockedBytes, lockFolder, type Bytes } from '../../lib/backbones/lock';
 import type { CatalogueEntry } from '../../lib/engine/catalogue';
 import { put, scratch } from '../support';
 import { closeServers, entry, give, NETWORK, raw, serve, sumOf, type Given } from './server';
@@ -292,5 +293,39 @@ describe('download of a backbone', () => {
     });
     assert.deepEqual(server.log, []);
     await pull(what, scratch(), { acceptLicence: true });
+  });
+});
+
+describe('lock of a folder', () => {
+  it('stays readable while its report changes, and goes with its holder', async () => {
+    const folder = scratch();
+    const lock = await lockFolder(folder);
+    for (const done of [123_456_789, 7]) {
+      lock.report({ done, total: null });
+      for (let i = 0; i < 100 && (await lockedBytes(folder))?.done !== done; i++)
+        await new Promise(resolve => setTimeout(resolve, 50));
+      assert.deepEqual(await lockedBytes(folder), { done, total: null });
+      assert.ok(await lock.held());
+    }
+    await assert.rejects(lockFolder(folder, { signal: AbortSignal.timeout(600) }));
+    await lock.release();
+    assert.deepEqual(fs.readdirSync(folder), []);
+    await (await lockFolder(folder)).release();
+  });
+
+  it('is broken where its process is gone, also when another has its number', async () => {
+    const folder = scratch();
+    const dead = { token: 'x', pid: process.pid, host: os.hostname(), done: 1, total: 2 };
+    put(path.join(folder, '.lock'), JSON.stringify(dead));
+    assert.equal(await lockedBytes(folder), undefined);
+    let holders = 0;
+    const use = async () => {
+      const lock = await lockFolder(folder);
+      assert.equal(++holders, 1, 'one at a time');
+      await new Promise(resolve => setTimeout(resolve, 50));
+      holders--;
+      await lock.release();
+    };
+    await Promise.all([use(), use(), use()]);
   });
 });

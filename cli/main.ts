@@ -8,11 +8,22 @@ import { doctor } from './commands/doctor';
 import { evaluate } from './commands/evaluate';
 import { fit } from './commands/fit';
 import { list } from './commands/list';
+import { models } from './commands/models';
 import { sample } from './commands/sample';
 import { score } from './commands/score';
 import { Interrupted } from './run';
 
-const COMMANDS: Record<string, Command> = { fit, score, evaluate, list, activate, delete: remove, sample, doctor };
+const COMMANDS: Record<string, Command> = {
+  fit,
+  score,
+  evaluate,
+  list,
+  activate,
+  delete: remove,
+  models,
+  sample,
+  doctor
+};
 
 // errors that a value on the command line is to blame for
 const WRONG_VALUES = new Set(['name-invalid', 'fit-settings']);

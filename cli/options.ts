@@ -1,5 +1,8 @@
+import fs from 'node:fs';
 import path from 'node:path';
 import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engine';
+import { isBackboneId } from '../lib/engine/catalogue';
+import { isKnownId } from '../lib/engine/library';
 import { UsageError, type Arguments, type Option } from './command';
 
 const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml'];
@@ -13,7 +16,11 @@ export const DEVICE: Record<string, Option> = {
   device: { type: 'string', value: 'DEVICE', help: `${DEVICES.join(', ')}; default auto` }
 };
 export const SETTINGS: Record<string, Option> = {
-  backbone: { type: 'string', value: 'FILE', help: 'an .onnx file; default embedded, the one that comes along' },
+  backbone: {
+    type: 'string',
+    value: 'B',
+    help: 'embedded (default), an id of goodparts models list, or an .onnx file'
+  },
   layers: {
     type: 'string',
     value: 'A,B',
@@ -44,14 +51,22 @@ export const SETTINGS: Record<string, Option> = {
   }
 };
 
+export const storeOf = (args: Arguments): string => args.text('store') ?? './goodparts';
+
 export function engineOptions(args: Arguments): EngineOptions {
-  return { store: args.text('store') ?? './goodparts', device: args.choice('device', DEVICES) };
+  return { store: storeOf(args), device: args.choice('device', DEVICES) };
 }
 
 function sizeOf(text: string): { width: number; height: number } {
   const match = /^(\d+)(?:x(\d+))?$/i.exec(text);
   if (!match) throw new UsageError(`--size takes WIDTHxHEIGHT or one number, not "${text}"`);
   return { width: Number(match[1]), height: Number(match[2] ?? match[1]) };
+}
+
+/** An id stays what it is; a file has its full path in the detector, which may be used from another folder. */
+function backboneOf(text: string, store: string): string {
+  const isId = text === 'embedded' || isKnownId(store, text) || (isBackboneId(text) && !fs.existsSync(text));
+  return isId ? text : path.resolve(text);
 }
 
 /** Only what was asked for; the preset fills in the rest. */
@@ -62,7 +77,7 @@ export function fitSettings(args: Arguments): FitSettings {
   const { width, height } = size === undefined ? {} : sizeOf(size);
   const settings: FitSettings = {
     preset,
-    backbone: backbone === undefined || backbone === 'embedded' ? backbone : path.resolve(backbone),
+    backbone: backbone === undefined ? backbone : backboneOf(backbone, storeOf(args)),
     layers: args
       .text('layers')
       ?.split(',')

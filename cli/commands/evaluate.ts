@@ -5,7 +5,7 @@ import type { DefectEvaluation, Evaluation } from '../../lib/evaluate';
 import { readMvtec } from '../../lib/mvtec';
 import { GoodpartsError } from '../../lib/engine/errors';
 import { EXIT, UsageError, type Command } from '../command';
-import { DEVICE, engineOptions, fitSettings, SETTINGS } from '../options';
+import { DEVICE, engineOptions, fitSettings, SETTINGS, STORE } from '../options';
 import { print, printJson, Progress, table } from '../output';
 import { interruptible, withEngine } from '../run';
 
@@ -58,6 +58,7 @@ export const evaluate: Command = {
   options: {
     ...SETTINGS,
     ...DEVICE,
+    store: { ...STORE.store, help: 'where downloaded and imported backbones are; default ./goodparts' },
     json: { type: 'string', value: 'FILE', help: 'write the figures as JSON; - prints them, and only them' }
   },
   notes: `
@@ -75,7 +76,7 @@ A figure is null (-) where it is not defined: without masks, or without both goo
     const { evaluation, defects } = await interruptible(async signal => {
       const store = await fs.mkdtemp(path.join(os.tmpdir(), 'goodparts-evaluate-'));
       try {
-        return await withEngine({ ...options, store }, engine =>
+        return await withEngine({ ...options, store, backbones: options.store }, engine =>
           measure(engine, set, settings, { signal, onProgress: progress.report, onNote })
         );
       } finally {

@@ -1,5 +1,8 @@
 import type { Distances, SearchHead } from './head';
-import { argmax, gatherPatches, type PairDistances } from './pairs';
+import { argmax, type PairDistances } from './pairs';
+import { PRESETS, type Preset } from './presets';
+import type { Sample } from './sample';
+import type { PresetName } from './types';
 
 /** The memory bank while it is being made. */
 export interface Bank {
@@ -7,20 +10,21 @@ export interface Bank {
   data: Float32Array;
   /** index of the image that each bank patch came from, [M] */
   origin: Int32Array;
+  /** covering radius: no patch of a good part is farther from its nearest bank patch */
+  radius: number;
 }
 
 export interface LeaveOneOut {
   bank: Bank;
-  /** patch embeddings of each image and its copies, [P * copies, D], those of the image first; two images at least */
-  patches: Float32Array[];
+  /** two images at least; with their copies, if any: those of the image itself first */
+  sample: Sample;
   /** P: the copies are learned, but only the image itself is scored */
   perPicture: number;
   dimensions: number;
   /** of the whole bank */
   search: SearchHead;
   pairs: PairDistances;
-  /** whether the search gives squared distances */
-  squared: boolean;
+  preset: PresetName;
   /** called between steps; throws to stop */
   onStep: (done: number, total: number) => void;
 }
@@ -37,43 +41,40 @@ export type Scored = Pick<Distances, 'distances' | 'score'>;
  * that it has not seen.)
  */
 export async function leaveOneOut(parts: LeaveOneOut): Promise<Scored[]> {
-  const { bank, patches, search, onStep } = parts;
-  const total = 2 * patches.length;
-  const own = ownPatches(bank.origin, patches.length);
+  const { bank, sample, search, onStep } = parts;
+  const images = sample.images.length;
+  const own = ownPatches(bank.origin, sample.images);
   const without: Distances[] = [];
-  for (const image of patches.keys()) {
-    onStep(image, total);
-    without.push(await search.search(pictureOf(parts, image), own[image]));
+  for (let place = 0; place < images; place++) {
+    onStep(place, 2 * images);
+    without.push(await search.search(await pictureOf(parts, place), own[place]));
   }
   const understudies = findUnderstudies(parts, without, own);
   const results: Scored[] = [];
-  for (const image of patches.keys()) {
-    onStep(patches.length + image, total);
-    const extra = own[image].filter(i => understudies.has(i)).map(i => understudies.get(i)!);
-    results.push(await withUnderstudies(parts, image, without[image], own[image], extra));
+  for (let place = 0; place < images; place++) {
+    onStep(images + place, 2 * images);
+    const extra = own[place].filter(i => understudies.has(i)).map(i => understudies.get(i)!);
+    results.push(await withUnderstudies(parts, place, without[place], own[place], extra));
   }
   return results;
 }
 
 /** Embeddings of an image without its copies. */
-const pictureOf = ({ patches, perPicture, dimensions }: LeaveOneOut, image: number): Float32Array =>
-  patches[image].subarray(0, perPicture * dimensions);
+const pictureOf = async ({ sample, perPicture, dimensions }: LeaveOneOut, place: number): Promise<Float32Array> =>
+  (await sample.patches(place)).subarray(0, perPicture * dimensions);
 
-/** Indices of each image's patches in the bank. */
-function ownPatches(origin: Int32Array, images: number): Int32Array[] {
-  const own: number[][] = Array.from({ length: images }, () => []);
-  origin.forEach((image, i) => own[image].push(i));
+/** Indices in the bank of the patches of each of the images. */
+function ownPatches(origin: Int32Array, images: readonly number[]): Int32Array[] {
+  const places = new Map(images.map((image, place) => [image, place]));
+  const own: number[][] = images.map(() => []);
+  origin.forEach((image, i) => own[places.get(image) ?? -1]?.push(i));
   return own.map(indices => Int32Array.from(indices));
 }
 
-/** For each bank patch that stands for patches of other images: the index, over all images, of the one at the median distance. */
-function findUnderstudies(
-  { bank, patches, dimensions }: LeaveOneOut,
-  without: Distances[],
-  own: Int32Array[]
-): Map<number, number> {
+/** For each bank patch that stands for patches of other images: the index, over the sample, of the one at the median distance. */
+function findUnderstudies({ bank, sample }: LeaveOneOut, without: Distances[], own: Int32Array[]): Map<number, number> {
   const stoodFor: number[][] = Array.from(bank.origin, () => []);
-  const perImage = patches[0].length / dimensions;
+  const { perImage } = sample;
   without.forEach(({ nearest }, image) => {
     // an image that made the whole bank was searched in nothing
     if (own[image].length < bank.origin.length)
@@ -89,25 +90,52 @@ function findUnderstudies(
 }
 
 /**
- * Lowers an image's distances by the understudies (indices over all images) of its own bank patches. The score's weight looks at the
+ * Lowers an image's distances by the understudies (indices over the sample) of its own bank patches. The score's weight looks at the
  * neighbourhood of the nearest bank patch; it is taken from the bank without understudies, which changes it by little.
  */
 async function withUnderstudies(
   parts: LeaveOneOut,
-  image: number,
+  place: number,
   without: Distances,
   own: Int32Array,
   extra: Int32Array
 ): Promise<Scored> {
   if (!extra.length) return without;
-  const { patches, dimensions, search, squared, bank } = parts;
+  const { sample, dimensions, search, bank } = parts;
+  const { distance, score } = PRESETS[parts.preset];
+  const patches = await pictureOf(parts, place);
   // where the whole bank came from this image there is nothing left beside the understudies
   const alone = own.length === bank.origin.length;
-  const nearest = without.distances.map(d => (alone ? Infinity : squared ? d : d * d));
-  await parts.pairs.approach(pictureOf(parts, image), gatherPatches(patches, extra, dimensions), nearest);
-  const distances = squared ? nearest : nearest.map(Math.sqrt);
+  const nearest = alone ? without.distances.map(() => Infinity) : squaredDistances(without.distances, distance);
+  await parts.pairs.approach(patches, await sample.gather(extra), nearest);
+  const distances = fromSquaredDistances(nearest, distance);
+  if (score !== 'max') return { distances, score: meanOfTop(distances, score.top) };
   const top = argmax(distances);
-  const found = await search.search(patches[image].subarray(top * dimensions, (top + 1) * dimensions), own);
+  // the weight belongs to the patch: where it still is the farthest one, it is known
+  const found =
+    top === argmax(without.distances)
+      ? { score: without.score, distances: [without.distances[top]] }
+      : await search.search(patches.subarray(top * dimensions, (top + 1) * dimensions), own);
   const weight = found.distances[0] > 0 ? found.score / found.distances[0] : 1;
   return { distances, score: weight * distances[top] };
+}
+
+/** Squared L2 from distances as the search gives them. */
+function squaredDistances(distances: Float32Array, distance: Preset['distance']): Float32Array {
+  if (distance === 'cosine') return distances.map(d => 2 * d);
+  return distance === 'squared' ? distances.slice() : distances.map(d => d * d);
+}
+
+function fromSquaredDistances(squared: Float32Array, distance: Preset['distance']): Float32Array {
+  if (distance === 'cosine') return squared.map(d => d / 2);
+  return distance === 'squared' ? squared : squared.map(Math.sqrt);
+}
+
+/** As the search graph scores: the mean of the largest ones, of a `share` of all and of one at least. */
+function meanOfTop(distances: Float32Array, share: number): number {
+  const largest = distances
+    .slice()
+    .sort()
+    .subarray(-Math.max(1, Math.floor(distances.length * share)));
+  return largest.reduce((sum, d) => sum + d, 0) / largest.length;
 }

@@ -1,220 +1,217 @@
 import { GoodpartsError } from './errors';
-import { GraphBuilder } from './onnx/builder';
-import type { Preset } from './presets';
+import { Farthest } from './farthest';
+import { Minima } from './minima';
+import { argmax } from './pairs';
+import { Points } from './points';
 import { randomStream } from './random';
-import { argmax, gatherRows, PairDistances } from './pairs';
 import type { Runtime } from './runtime';
+import type { RowFile } from './workfile';
 
 export interface CoresetOptions {
   /** patches to keep */
   count: number;
   seed: number;
-  projection: Preset['projection'];
+  /** one random patch is taken first (0), or distances start as the mean to this many random patches */
   anchors: number;
   onProgress?: (done: number) => void;
   signal?: AbortSignal;
 }
 
+export interface Coreset {
+  /** positions of the chosen patches in the file, in the order of choice */
+  chosen: Int32Array;
+  /** covering radius: no patch is farther from its nearest chosen one (it may be less by the last choice) */
+  radius: number;
+  /** still open, for whoever goes on with them */
+  points: Points;
+}
+
 /** Distance of a chosen point: below every other, as it must never be chosen again, not even among copies of itself. */
 const CHOSEN = -1;
-/** Points for which all pairs are measured at once. */
-const DENSE = 1536;
-/** Share of the points, the farthest ones, among which the choice goes on before all are measured again. */
-const SHARE = 1 / 16;
+/** Points among which choices are made at a time. */
+const CANDIDATES = 1024;
+/** Points whose distances are brought up to date together; and rows and centers of one run. */
+const STALE = 4096;
+const TILE = { rows: 256, centers: 2048 };
 
 /**
- * Greedy k-center: starting from one patch, the patch farthest from all chosen ones is chosen next, in a random projection.
- * The choice is that of the plain one-by-one algorithm, made in blocks: as long as the farthest among some far-off candidates is
- * farther than every other patch was at the start of the block, it is the farthest of all. Candidates of candidates are chosen from
- * in the same way. So distances to all patches are computed by a MatMul for many chosen ones at once, and no N x N matrix is held.
- * @param parts patch embeddings, one [P, D] array an image
- * @returns indices of the chosen patches in the concatenation of all parts, in the order of choice
- * Source: Sener and Savarese (2018), alg. 1; Roth et al. (2022), alg. 1.
+ * Greedy k-center: starting from one patch, the patch farthest from all chosen ones is chosen next. The choice is that of the plain
+ * one-by-one algorithm in the full space; it is found with much less work:
+ * - A distance can only fall. So a patch whose distance was small once is not looked at again until it is among the farthest
+ *   (measured: a quarter of the distances remain).
+ * - Most of these are ruled out by the distance of short stand-ins (see Shadow); what is left is measured in full.
+ * - Choices are made among some far-off candidates, as long as the farthest of these is farther than every other patch can be.
+ * Source: Sener and Savarese (2018), alg. 1; Roth et al. (2022), alg. 1; anchors: patchcore-inspection.
  */
-export async function coreset(
-  runtime: Runtime,
-  parts: Float32Array[],
-  dimensions: number,
-  options: CoresetOptions
-): Promise<Int32Array> {
-  const total = parts.reduce((n, p) => n + p.length / dimensions, 0);
+export async function coreset(runtime: Runtime, file: RowFile, options: CoresetOptions): Promise<Coreset> {
   const random = randomStream(options.seed);
-  const points = await Points.project(
-    runtime,
-    parts,
-    dimensions,
-    projectedDimension(options.projection, total, dimensions),
-    random
-  );
+  const pick = (): number => Math.floor(random() * file.count);
+  const starts = Array.from({ length: Math.max(1, options.anchors) }, pick);
+  const started = new StartDistances(await file.gather(starts), file);
+  const points = await Points.open(runtime, file, options.seed, (rows, at) => started.visit(rows, at));
+  const count = Math.min(options.count, file.count);
   try {
-    return await greedy(points, Math.min(options.count, total), random, options);
-  } finally {
+    const greedy = new Greedy(points, started.distance, count);
+    if (count === file.count) for (let i = 0; i < count; i++) greedy.take(i);
+    else await greedy.run(options, starts[0]);
+    return { chosen: greedy.chosen, radius: greedy.radius, points };
+  } catch (error) {
     await points.release();
+    throw error;
   }
 }
 
-/** Johnson-Lindenstrauss with eps 0.9, as scikit-learn and anomalib compute it; never above the dimension that is there. */
-function projectedDimension(projection: Preset['projection'], total: number, dimensions: number): number {
-  const eps = 0.9;
-  const wanted =
-    projection === 'johnson-lindenstrauss'
-      ? Math.floor((4 * Math.log(total)) / (eps ** 2 / 2 - eps ** 3 / 3))
-      : projection;
-  return Math.min(Math.max(1, wanted), dimensions);
-}
+/** Square of the mean distance of every row to some starting ones. */
+class StartDistances {
+  readonly distance: Float32Array;
 
-async function greedy(
-  points: Points,
-  count: number,
-  random: () => number,
-  options: CoresetOptions
-): Promise<Int32Array> {
-  const chosen = new Int32Array(count);
-  const pick = (): number => Math.floor(random() * points.count);
-  /** squared distance of every point to the nearest chosen one */
-  let distance: Float32Array;
-  let done = 0;
-  if (options.anchors) {
-    distance = await points.meanDistance(Array.from({ length: options.anchors }, pick));
-  } else {
-    distance = new Float32Array(points.count).fill(Infinity);
-    chosen[done++] = pick();
-    await points.approach(distance, chosen.subarray(0, 1));
-  }
-  const rest = await choose(points, distance, count - done, -Infinity, options, done);
-  chosen.set(rest, done);
-  return chosen;
-}
-
-/**
- * The next greedy choices, until there are `most` or none is left at `floor` or farther. `distance` is brought up to date.
- * @returns indices into `points`, in the order of choice
- */
-async function choose(
-  points: Points,
-  distance: Float32Array,
-  most: number,
-  floor: number,
-  options?: CoresetOptions,
-  before = 0
-): Promise<Int32Array> {
-  if (points.count <= DENSE) return chooseDense(await points.between(), distance, most, floor);
-  const size = Math.max(DENSE, Math.ceil(points.count * SHARE));
-  // one block of memory for all rounds: there may be thousands, and each would leave tens of megabytes to the garbage collector
-  const room = new Float32Array(size * points.dimension);
-  const chosen: number[] = [];
-  while (chosen.length < most) {
-    if (options?.signal?.aborted) throw new GoodpartsError('fit-aborted', 'The fit was stopped.');
-    const candidates = farthest(distance, size);
-    if (distance[candidates[0]] < floor) break;
-    const others = distance[candidates[candidates.length - 1]];
-    const current = Float32Array.from(candidates, i => distance[i]);
-    const block = (
-      await choose(points.subset(candidates, room), current, most - chosen.length, Math.max(floor, others))
-    ).map(i => candidates[i]);
-    await points.approach(distance, block);
-    block.forEach(i => chosen.push(i));
-    options?.onProgress?.(before + chosen.length);
-  }
-  return Int32Array.from(chosen);
-}
-
-/** `choose` with all pairs of points at hand, [T, T]. */
-function chooseDense(between: Float32Array, distance: Float32Array, most: number, floor: number): Int32Array {
-  const chosen: number[] = [];
-  while (chosen.length < Math.min(most, distance.length)) {
-    const top = argmax(distance);
-    if (distance[top] < floor) break;
-    chosen.push(top);
-    const row = top * distance.length;
-    for (let j = 0; j < distance.length; j++) distance[j] = Math.min(distance[j], between[row + j]);
-    distance[top] = CHOSEN;
-  }
-  return Int32Array.from(chosen);
-}
-
-/** Indices of the `count` largest values, farthest first; ties by index, so that the same input gives the same order. */
-function farthest(values: Float32Array, count: number): Int32Array {
-  const limit = values.length <= count ? -Infinity : Float32Array.from(values).sort()[values.length - count];
-  const indices: number[] = [];
-  for (let i = 0; i < values.length; i++) if (values[i] >= limit) indices.push(i);
-  indices.sort((a, b) => values[b] - values[a] || a - b);
-  return Int32Array.from(indices.slice(0, count));
-}
-
-/** Projected patches, and the graph that measures them. */
-class Points {
-  private constructor(
-    private readonly pairs: PairDistances,
-    private readonly rows: Float32Array,
-    readonly dimension: number
-  ) {}
-
-  get count(): number {
-    return this.rows.length / this.dimension;
+  constructor(
+    private readonly starts: Float32Array,
+    private readonly file: RowFile
+  ) {
+    this.distance = new Float32Array(file.count);
   }
 
-  static async project(
-    runtime: Runtime,
-    parts: Float32Array[],
-    from: number,
-    to: number,
-    random: () => number
-  ): Promise<Points> {
-    const total = parts.reduce((n, p) => n + p.length / from, 0);
-    const rows = new Float32Array(total * to);
-    const project = to < from ? await runtime.session(projectionGraph(from, to, random)) : undefined;
-    let at = 0;
-    for (const part of parts) {
-      const projected = project
-        ? (await project.run({ x: { data: part, dims: [part.length / from, from] } })).y.data
-        : part;
-      rows.set(projected, at);
-      at += projected.length;
+  visit(rows: Float32Array, at: number): void {
+    const d = this.file.dimensions;
+    const starts = this.starts.length / d;
+    for (let i = 0; i < rows.length / d; i++) {
+      let mean = 0;
+      for (let s = 0; s < starts; s++) mean += Math.sqrt(squared(rows, i * d, this.starts, s * d, d)) / starts;
+      this.distance[at + i] = mean * mean;
     }
-    await project?.release();
-    return new Points(await PairDistances.create(runtime, to), rows, to);
-  }
-
-  /** Some of the points, measured by the same graph; `room` holds them until the next call with the same room. */
-  subset(indices: Int32Array, room: Float32Array): Points {
-    return new Points(this.pairs, gatherRows(this.rows, indices, this.dimension, room), this.dimension);
-  }
-
-  /** Lowers the squared distance of every point to the nearest chosen one, where `chosen` ones are nearer. */
-  async approach(distance: Float32Array, chosen: Int32Array): Promise<void> {
-    await this.pairs.approach(this.rows, gatherRows(this.rows, chosen, this.dimension), distance);
-    for (const i of chosen) distance[i] = CHOSEN;
-  }
-
-  /** Squared distances between all pairs of points, row-major. */
-  between(): Promise<Float32Array> {
-    return this.pairs.squared(this.rows, this.rows);
-  }
-
-  /** Square of the mean distance to some points, as patchcore-inspection starts. */
-  async meanDistance(anchors: number[]): Promise<Float32Array> {
-    const mean = new Float32Array(this.count);
-    for (const anchor of anchors) {
-      const one = new Float32Array(this.count).fill(Infinity);
-      await this.approach(one, Int32Array.of(anchor));
-      one.forEach((d, i) => (mean[i] += Math.sqrt(Math.max(d, 0)) / anchors.length));
-    }
-    return mean.map(d => d * d);
-  }
-
-  release(): Promise<void> {
-    return this.pairs.release();
   }
 }
 
-/** Sparse random projection (Li, Hastie and Church 2006): density 1 / sqrt(D), entries +-sqrt(1 / density / d). */
-function projectionGraph(from: number, to: number, random: () => number): Uint8Array {
-  const density = 1 / Math.sqrt(from);
-  const value = Math.sqrt(1 / density / to);
-  const matrix = new Float32Array(from * to);
-  for (let i = 0; i < matrix.length; i++) if (random() < density) matrix[i] = random() < 0.5 ? value : -value;
-  const g = new GraphBuilder();
-  g.output(g.op('MatMul', [g.input('x', 'float', ['N', from]), g.floats(matrix, [from, to])]), 'y', 'float', ['N', to]);
-  return g.build();
+function squared(a: Float32Array, i: number, b: Float32Array, j: number, length: number): number {
+  let sum = 0;
+  for (let k = 0; k < length; k++) sum += (a[i + k] - b[j + k]) ** 2;
+  return sum;
+}
+
+class Greedy {
+  readonly chosen: Int32Array;
+  radius = 0;
+  private done = 0;
+  /** shadows of the chosen ones and their squared lengths, in order */
+  private readonly centers: Float32Array;
+  private readonly norms: Float32Array;
+  /** how many of the chosen ones each point's distance knows */
+  private readonly seen: Int32Array;
+  private readonly farthest = new Farthest();
+
+  /** @param distance of every point, squared: never below the true one */
+  constructor(
+    private readonly points: Points,
+    private readonly distance: Float32Array,
+    count: number
+  ) {
+    this.chosen = new Int32Array(count);
+    this.centers = new Float32Array(count * points.shadow.size);
+    this.norms = new Float32Array(count);
+    // the distances at the start are those to the first point
+    this.seen = new Int32Array(points.count).fill(1);
+  }
+
+  /** Chooses a point. */
+  take(index: number): void {
+    const { size } = this.points.shadow;
+    this.centers.set(this.points.shadows.subarray(index * size, (index + 1) * size), this.done * size);
+    this.norms[this.done] = this.points.norms[index];
+    this.chosen[this.done++] = index;
+    this.distance[index] = CHOSEN;
+  }
+
+  async run({ anchors, signal, onProgress }: CoresetOptions, start: number): Promise<void> {
+    if (anchors) this.seen.fill(0);
+    else this.take(start);
+    while (this.done < this.chosen.length) {
+      // the signal's event has to get through
+      await new Promise(resolve => setImmediate(resolve));
+      if (signal?.aborted) throw new GoodpartsError('fit-aborted', 'The fit was stopped.');
+      const far = this.farthest.of(this.distance, STALE).indices;
+      await this.refresh(far.filter(i => this.seen[i] < this.done));
+      await this.chooseSome();
+      onProgress?.(this.done);
+    }
+  }
+
+  /** Choices among the farthest points that are up to date, while nothing else can be farther. */
+  private async chooseSome(): Promise<void> {
+    const { indices, next } = this.farthest.of(this.distance, CANDIDATES);
+    const candidates = indices.filter(i => this.seen[i] === this.done);
+    const floor = indices.reduce((max, i) => (this.seen[i] < this.done ? Math.max(max, this.distance[i]) : max), next);
+    if (!candidates.some(i => this.distance[i] >= floor)) return;
+    const { points } = this;
+    const shadows = points.shadowsOf(candidates);
+    const norms = Float32Array.from(candidates, i => points.norms[i]);
+    const bounds = await points.shadow.relativeBounds(shadows, shadows, norms);
+    await points.cache.hold(candidates);
+    const current = Float32Array.from(candidates, i => this.distance[i]);
+    while (this.done < this.chosen.length) {
+      const top = argmax(current);
+      if (current[top] < Math.max(floor, 0)) break;
+      this.radius = Math.sqrt(current[top]);
+      this.take(candidates[top]);
+      current[top] = CHOSEN;
+      const row = top * candidates.length;
+      const known = norms[top] - points.slack;
+      for (let j = 0; j < current.length; j++)
+        if (bounds[row + j] + known < current[j])
+          current[j] = Math.min(current[j], points.cache.squared(candidates[top], candidates[j], current[j]));
+    }
+    candidates.forEach((point, j) => {
+      this.distance[point] = current[j];
+      this.seen[point] = this.done;
+    });
+  }
+
+  /** Brings distances up to date with all chosen ones. */
+  private async refresh(stale: Int32Array): Promise<void> {
+    stale.sort((a, b) => this.seen[a] - this.seen[b] || a - b);
+    for (let at = 0; at < stale.length; at += TILE.rows) {
+      const rows = stale.subarray(at, at + TILE.rows);
+      const shadows = this.points.shadowsOf(rows);
+      for (let from = this.seen[rows[0]]; from < this.done; from += TILE.centers)
+        await this.approach(rows, shadows, from, Math.min(this.done, from + TILE.centers));
+      for (const i of rows) this.seen[i] = this.done;
+    }
+  }
+
+  /** Lowers the distances of rows by the chosen ones `from`..`to`: first by the one that looks nearest, then by all that still may be nearer. */
+  private async approach(rows: Int32Array, shadows: Float32Array, from: number, to: number): Promise<void> {
+    const { points, distance } = this;
+    const { size } = points.shadow;
+    const width = to - from;
+    const norms = this.norms.subarray(from, to);
+    const bounds = await points.shadow.relativeBounds(shadows, this.centers.subarray(from * size, to * size), norms);
+    const may = (i: number, bound: number): boolean => bound + points.norms[rows[i]] - points.slack < distance[rows[i]];
+    const pairs: [row: number, center: number][] = [];
+    const blocks = new Minima(bounds, width);
+    for (let i = 0; i < rows.length; i++) {
+      const best = blocks.smallest(i);
+      if (may(i, bounds[i * width + best])) pairs.push([i, best]);
+    }
+    await this.measure(rows, pairs, from);
+    const more: [row: number, center: number][] = [];
+    for (const [i, best] of pairs) {
+      const limit = distance[rows[i]] - points.norms[rows[i]] + points.slack;
+      blocks.below(i, limit, j => j !== best && more.push([i, j]));
+    }
+    await this.measure(rows, more, from);
+  }
+
+  private async measure(rows: Int32Array, pairs: [row: number, center: number][], from: number): Promise<void> {
+    const { cache } = this.points;
+    const step = Math.max(1, Math.floor(cache.capacity / 2));
+    for (let at = 0; at < pairs.length; at += step) {
+      const some = pairs.slice(at, at + step);
+      await cache.hold(some.flatMap(([i, j]) => [rows[i], this.chosen[from + j]]));
+      for (const [i, j] of some) {
+        const point = rows[i];
+        const found = cache.squared(point, this.chosen[from + j], this.distance[point]);
+        if (found < this.distance[point]) this.distance[point] = found;
+      }
+    }
+  }
 }

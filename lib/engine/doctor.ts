@@ -4,6 +4,7 @@ import sharp from 'sharp';
 import type { DoctorCheck } from './engine';
 import { Extractor } from './features';
 import { MapHead, createSearch } from './head';
+import { locateBackbone } from './library';
 import { completeSettings } from './presets';
 import type { Runtime } from './runtime';
 import { runSelfTest, selfTestPicture } from './selftest';
@@ -55,11 +56,17 @@ export async function measureSelfTest(runtime: Runtime): Promise<Recorded> {
   }
 }
 
-export function doctorChecks(runtime: Runtime, store: string, subject?: DoctorSubject): Promise<DoctorCheck>[] {
+/** @param backbones the store whose backbones are meant where one is named by its id */
+export function doctorChecks(
+  runtime: Runtime,
+  store: string,
+  backbones: string,
+  subject?: DoctorSubject
+): Promise<DoctorCheck>[] {
   const meant = subject
     ? [
         check('Settings', () => describeSettings(subject)),
-        check('Backbone', () => loadsBackbone(runtime, subject.settings))
+        check('Backbone', () => loadsBackbone(runtime, backbones, subject.settings))
       ]
     : [];
   return [
@@ -101,9 +108,10 @@ function describeSettings({ name, settings }: DoctorSubject): string {
 }
 
 /** Leaves the other settings out: what is wrong with them is not the backbone's fault. */
-async function loadsBackbone(runtime: Runtime, { backbone, layers }: FitSettings): Promise<string> {
+async function loadsBackbone(runtime: Runtime, store: string, { backbone, layers }: FitSettings): Promise<string> {
   const settings = completeSettings({ backbone, layers });
-  const extractor = await Extractor.create(runtime, settings);
+  const located = await locateBackbone(settings.backbone, store);
+  const extractor = await Extractor.create(runtime, { ...settings, backbone: located });
   await extractor.release();
   return `${settings.backbone}, layers ${extractor.backbone.layers.join(', ')}`;
 }

@@ -6,6 +6,7 @@ import { doctorChecks, type DoctorSubject } from './doctor';
 import { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
+import { locateBackbone } from './library';
 import { completeSettings } from './presets';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
@@ -23,6 +24,8 @@ import type {
 export interface EngineOptions extends ResourceOptions {
   /** folder of the detector store; made when missing */
   store: string;
+  /** the store whose backbones are meant where one is named by its id; default: `store` */
+  backbones?: string;
   limits?: Partial<ImageLimits>;
   /** versions of a detector that stay for rollback, the current one included; 0: all */
   keepVersions?: number;
@@ -91,7 +94,7 @@ export class Engine {
     checkName(name);
     const complete = completeSettings(settings);
     const runtime = await this.resources.runtime();
-    const lease = await this.resources.extractor(complete);
+    const lease = await this.extractor(complete);
     const { store, options: engine } = this;
     const { size } = lease.value;
     let note: string | undefined;
@@ -199,7 +202,10 @@ export class Engine {
    */
   async doctor(subject?: DoctorSubject): Promise<DoctorReport> {
     const runtime = await this.resources.runtime();
-    return { device: runtime.device, checks: await Promise.all(doctorChecks(runtime, this.store.folder, subject)) };
+    return {
+      device: runtime.device,
+      checks: await Promise.all(doctorChecks(runtime, this.store.folder, this.backbones, subject))
+    };
   }
 
   /** Frees everything that is loaded and not in use. */
@@ -207,12 +213,22 @@ export class Engine {
     return this.resources.close();
   }
 
+  private get backbones(): string {
+    return this.options.backbones ?? this.store.folder;
+  }
+
+  /** By file and not by id, which may be another backbone in the store of another engine that shares the resources. */
+  private async extractor(settings: Required<FitSettings>): Promise<Lease<Extractor>> {
+    const backbone = await locateBackbone(settings.backbone, this.backbones);
+    return this.resources.extractor({ ...settings, backbone });
+  }
+
   private async detector(name: string, version?: string): Promise<Lease<Detector>> {
     const wanted = version ?? (await this.store.current(name));
     const runtime = await this.resources.runtime();
     const stamp = await this.store.stamp(name, wanted);
     return this.resources.detector(path.join(this.store.folder, name), `${wanted} ${stamp}`, !version, () =>
-      Detector.load(runtime, this.store, name, wanted, settings => this.resources.extractor(settings))
+      Detector.load(runtime, this.store, name, wanted, settings => this.extractor(settings))
     );
   }
 }

@@ -1,12 +1,12 @@
 import { embedAugmented } from './augment';
 import { Bank, leaveOneOut, Scored } from './calibrate';
-import { coreset } from './coreset';
 import { decode, Picture } from './decode';
 import type { FitOptions, FitSession } from './engine';
 import { GoodpartsError } from './errors';
 import type { Embeddings, Extractor } from './features';
 import { MapHead, createSearch, SearchHead } from './head';
-import { gatherPatches, PairDistances } from './pairs';
+import { PairDistances } from './pairs';
+import { PatchPool } from './pool';
 import { PRESETS } from './presets';
 import { perturbed } from './perturb';
 import type { Runtime } from './runtime';
@@ -27,7 +27,12 @@ interface FitParts {
 
 /** A fit under way; see FitSession for the contract. */
 export class PatchCoreFit implements FitSession {
-  private patches: Float32Array[] = [];
+  private pool: PatchPool | undefined;
+  /** images are put into the pool one after the other, however they are added */
+  private turn: Promise<void> = Promise.resolve();
+  private added = 0;
+  /** patches of all images and their copies */
+  private patches = 0;
   private grid: Omit<Embeddings, 'patches'> | undefined;
   /** kept only while it is the only one, to calibrate a detector of a single image */
   private first: Picture | undefined;
@@ -37,7 +42,7 @@ export class PatchCoreFit implements FitSession {
   constructor(private readonly parts: FitParts) {}
 
   get images(): number {
-    return this.patches.length;
+    return this.added;
   }
 
   async add(image: ImageInput): Promise<void> {
@@ -47,16 +52,42 @@ export class PatchCoreFit implements FitSession {
     const start = performance.now();
     const picture = await decode(image, this.parts.limits);
     const embeddings = await embedAugmented(this.parts.extractor, picture, this.parts.settings.augment);
-    this.check();
-    this.first = this.patches.length ? undefined : picture;
-    this.patches.push(embeddings.patches[0]);
-    this.grid = embeddings;
+    const done = this.turn.then(() => this.take(picture, embeddings));
+    this.turn = done.catch(() => undefined);
+    await done;
     this.imagesMs += performance.now() - start;
     this.report('images', this.images, this.images);
   }
 
+  /** A failure in here ends the fit, as nobody can say what of the image is in the file. */
+  private async take(picture: Picture, { patches, ...grid }: Embeddings): Promise<void> {
+    this.check();
+    const { name, runtime, settings, store, options } = this.parts;
+    const { dimensions } = grid;
+    try {
+      this.pool ??= await PatchPool.create(runtime, {
+        folder: store.home(name),
+        dimensions,
+        patchesPerImage: patches[0].length / dimensions,
+        bankSize: settings.bankSize,
+        memoryLimit: settings.memoryLimit,
+        seed: settings.seed,
+        signal: options.signal
+      });
+      await this.pool.add(patches[0]);
+      this.patches += patches[0].length / dimensions;
+      this.check();
+    } catch (error) {
+      this.abort();
+      throw error;
+    }
+    this.first = this.added++ ? undefined : picture;
+    this.grid = grid;
+  }
+
   async finish(): Promise<FitResult> {
     this.check();
+    await this.turn;
     if (!this.images)
       throw new GoodpartsError(
         'fit-no-images',
@@ -66,14 +97,18 @@ export class PatchCoreFit implements FitSession {
     try {
       return await this.build();
     } finally {
-      this.abort();
+      await this.close();
     }
   }
 
   abort(): void {
+    void this.close();
+  }
+
+  private async close(): Promise<void> {
     this.state = 'closed';
-    this.patches = [];
     this.first = undefined;
+    await this.pool?.close();
   }
 
   private async build(): Promise<FitResult> {
@@ -115,8 +150,9 @@ export class PatchCoreFit implements FitSession {
         name,
         version,
         images: this.images,
-        patches: this.count(),
+        patches: this.patches,
         bankSize: bank.origin.length,
+        radius: bank.radius,
         calibration,
         device: runtime.device,
         timing: rounded({
@@ -133,23 +169,12 @@ export class PatchCoreFit implements FitSession {
   }
 
   private async chooseBank(): Promise<Bank> {
-    const { runtime, settings, options } = this.parts;
-    const { dimensions } = this.grid!;
-    const { projection, anchors } = PRESETS[settings.preset];
-    const wanted = Math.max(1, Math.floor(this.count() * settings.coresetRatio));
+    const { settings } = this.parts;
+    const wanted = Math.max(1, Math.floor(this.patches * settings.coresetRatio));
     const count = settings.bankSize ? Math.min(wanted, settings.bankSize) : wanted;
     this.report('coreset', 0, count);
-    const chosen = await coreset(runtime, this.patches, dimensions, {
-      count,
-      projection,
-      anchors,
-      seed: settings.seed,
-      signal: options.signal,
-      onProgress: done => this.report('coreset', done, count)
-    });
-    const perImage = this.patches[0].length / dimensions;
-    const origin = chosen.map(i => Math.floor(i / perImage));
-    return { data: gatherPatches(this.patches, chosen, dimensions), origin };
+    const { anchors } = PRESETS[settings.preset];
+    return this.pool!.choose(count, anchors, done => this.report('coreset', done, count));
   }
 
   /**
@@ -191,17 +216,9 @@ export class PatchCoreFit implements FitSession {
       this.report('calibration', done, total);
     };
     try {
-      const { squared } = PRESETS[settings.preset];
-      return await leaveOneOut({
-        bank,
-        patches: this.patches,
-        perPicture,
-        dimensions,
-        search,
-        pairs,
-        squared,
-        onStep
-      });
+      const { sample } = this.pool!;
+      const { preset } = settings;
+      return await leaveOneOut({ bank, sample, perPicture, dimensions, search, pairs, preset, onStep });
     } finally {
       await pairs.release();
     }
@@ -210,10 +227,6 @@ export class PatchCoreFit implements FitSession {
   private async embed(picture: Picture): Promise<Embeddings> {
     const { input } = await this.parts.extractor.prepare(picture);
     return this.parts.extractor.embed([input]);
-  }
-
-  private count(): number {
-    return this.patches.reduce((n, p) => n + p.length, 0) / this.grid!.dimensions;
   }
 
   private check(): void {

@@ -13,17 +13,6 @@ export function gatherRows(
   return some;
 }
 
-/** Patch embeddings by their index over all images, [n, D]; `patches` holds one [P, D] array an image. */
-export function gatherPatches(patches: Float32Array[], indices: Int32Array, dimensions: number): Float32Array {
-  const perImage = patches[0].length / dimensions;
-  const rows = new Float32Array(indices.length * dimensions);
-  indices.forEach((patch, i) => {
-    const from = (patch % perImage) * dimensions;
-    rows.set(patches[Math.floor(patch / perImage)].subarray(from, from + dimensions), i * dimensions);
-  });
-  return rows;
-}
-
 /** Index of the largest value, the first of equal ones. */
 export function argmax(values: Float32Array): number {
   let top = 0;
@@ -37,23 +26,12 @@ const TILE = { rows: 4096, centers: 1024 };
 /** Squared Euclidean distances between two sets of vectors, both given when it runs. */
 export class PairDistances {
   private constructor(
-    private readonly allPairs: Session,
     private readonly smallest: Session,
     private readonly dimension: number
   ) {}
 
   static async create(runtime: Runtime, dimension: number): Promise<PairDistances> {
-    return new PairDistances(
-      await runtime.session(squaredGraph(dimension)),
-      await runtime.session(nearestGraph(dimension)),
-      dimension
-    );
-  }
-
-  /** All pairs, row-major [N, M]; for sets whose pairs fit into memory. */
-  async squared(rows: Float32Array, centers: Float32Array): Promise<Float32Array> {
-    const { squared } = await this.allPairs.run({ rows: this.matrix(rows), centers: this.matrix(centers) });
-    return squared.data;
+    return new PairDistances(await runtime.session(nearestGraph(dimension)), dimension);
   }
 
   /** Lowers `known`, [N], where the squared distance of a row to its nearest center is smaller. */
@@ -75,7 +53,7 @@ export class PairDistances {
   }
 
   async release(): Promise<void> {
-    await Promise.all([this.allPairs.release(), this.smallest.release()]);
+    await this.smallest.release();
   }
 
   private matrix(data: Float32Array): Data {
@@ -83,26 +61,14 @@ export class PairDistances {
   }
 }
 
-/** ||c||^2 - 2 r c, [N, M]; what is missing to the squared distance is the same for the whole row. */
-function relative(g: GraphBuilder, rows: string, centers: string): string {
-  const scaled = g.op('Mul', [g.op('Transpose', [centers], { perm: [1, 0] }), g.scalar(-2)]);
-  const norms = g.op('Unsqueeze', [g.op('ReduceSumSquare', [centers, g.ints(1)], { keepdims: 0 }), g.ints(0)]);
-  return g.op('Add', [g.op('MatMul', [rows, scaled]), norms]);
-}
-
-function squaredGraph(dimension: number): Uint8Array {
-  const g = new GraphBuilder();
-  const rows = g.input('rows', 'float', ['N', dimension]);
-  const distance = relative(g, rows, g.input('centers', 'float', ['M', dimension]));
-  const norms = g.op('ReduceSumSquare', [rows, g.ints(1)], { keepdims: 1 });
-  g.output(g.op('Max', [g.op('Add', [distance, norms]), g.scalar(0)]), 'squared', 'float', ['N', 'M']);
-  return g.build();
-}
-
 function nearestGraph(dimension: number): Uint8Array {
   const g = new GraphBuilder();
   const rows = g.input('rows', 'float', ['N', dimension]);
-  const distance = relative(g, rows, g.input('centers', 'float', ['M', dimension]));
+  const centers = g.input('centers', 'float', ['M', dimension]);
+  // ||c||^2 - 2 r c: what is missing to the squared distance is the same for the whole row
+  const scaled = g.op('Mul', [g.op('Transpose', [centers], { perm: [1, 0] }), g.scalar(-2)]);
+  const centerNorms = g.op('Unsqueeze', [g.op('ReduceSumSquare', [centers, g.ints(1)], { keepdims: 0 }), g.ints(0)]);
+  const distance = g.op('Add', [g.op('MatMul', [rows, scaled]), centerNorms]);
   const norms = g.op('ReduceSumSquare', [rows, g.ints(1)], { keepdims: 0 });
   const nearest = g.op('Add', [g.op('ReduceMin', [distance, g.ints(1)], { keepdims: 0 }), norms]);
   const known = g.input('known', 'float', ['N']);

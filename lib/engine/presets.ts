@@ -13,8 +13,6 @@ export interface Preset {
   embedding: Embedding;
   /** of a patch: true L2, squared L2 (faiss), or 1 - cosine, which for vectors of unit length is half the squared L2 */
   distance: 'l2' | 'squared' | 'cosine';
-  /** whether the search leaves its distances squared */
-  squared: boolean;
   /** of an image: the largest patch distance (which the setting `reweight` weighs), or the mean of this share of the largest, one at least */
   score: 'max' | { top: number };
   /** resize rounds to whole grey levels between its two passes, as Pillow does */
@@ -23,8 +21,6 @@ export interface Preset {
   /** anomaly map: how the patch grid is enlarged, and how the blur treats edges */
   enlarge: 'nearest' | 'bilinear';
   edges: 'reflect' | 'mirror';
-  /** coreset: dimension of the random projection, or Johnson-Lindenstrauss with eps 0.9 */
-  projection: number | 'johnson-lindenstrauss';
   /** coreset: one random patch is taken first, or distances start as the mean to this many random patches */
   anchors: number;
 }
@@ -36,6 +32,7 @@ const shared = {
   augment: 'none' as const,
   coresetRatio: 0.1,
   bankSize: 0,
+  memoryLimit: 256,
   neighbours: 9,
   smoothing: 4,
   seed: 0
@@ -47,13 +44,11 @@ export const PRESETS: Record<PresetName, Preset> = {
     settings: { ...shared, preset: 'anomalib', inputWidth: 256, inputHeight: 256, resizeShorter: 0, reweight: true },
     embedding: 'concat',
     distance: 'l2',
-    squared: false,
     score: 'max',
     pillow: false,
     interpolation: 'linear',
     enlarge: 'nearest',
     edges: 'reflect',
-    projection: 'johnson-lindenstrauss',
     anchors: 0
   },
   // amazon-science/patchcore-inspection, ApproximateGreedyCoresetSampler
@@ -61,13 +56,11 @@ export const PRESETS: Record<PresetName, Preset> = {
     settings: { ...shared, preset: 'pci', inputWidth: 224, inputHeight: 224, resizeShorter: 256, reweight: false },
     embedding: 1024,
     distance: 'squared',
-    squared: true,
     score: 'max',
     pillow: true,
     interpolation: 'linear',
     enlarge: 'bilinear',
     edges: 'mirror',
-    projection: 128,
     anchors: 10
   },
   // anomalib 2.x: AnomalyDINO without masking; every patch is kept
@@ -83,13 +76,11 @@ export const PRESETS: Record<PresetName, Preset> = {
     },
     embedding: 'unit',
     distance: 'cosine',
-    squared: true,
     score: { top: 0.01 },
     pillow: false,
     interpolation: 'cubic',
     enlarge: 'nearest',
     edges: 'reflect',
-    projection: 'johnson-lindenstrauss',
     anchors: 0
   }
 };
@@ -108,6 +99,7 @@ const RULES: Rule[] = [
   ],
   ['coresetRatio', n => n > 0 && n <= 1, 'a share above 0 and up to 1'],
   ['bankSize', n => whole(n) && n >= 0, 'a whole number of patches, 0 for no bound'],
+  ['memoryLimit', n => whole(n) && n >= 1 && n <= 65536, 'a whole number of MB from 1 to 65536'],
   ['neighbours', n => whole(n) && n >= 1 && n <= 1000, 'a whole number from 1 to 1000'],
   ['smoothing', n => n >= 0 && n <= 100, 'a number of pixels from 0 to 100'],
   ['seed', n => whole(n) && n >= 0 && n < 2 ** 32, 'a whole number from 0 to 4294967295']

@@ -49,14 +49,22 @@ export class Session {
     return this.session.outputNames;
   }
 
-  /** Runs the graph. Inputs are not copied on the CPU; outputs are float32. */
-  async run(feeds: Record<string, AnyData>): Promise<Record<string, Data>> {
+  /**
+   * Runs the graph. Inputs are not copied on the CPU; outputs are float32.
+   * @param into outputs that are written where they are wanted, if the runtime can (WebAssembly cannot): use what is returned
+   */
+  async run(feeds: Record<string, AnyData>, into: Record<string, Data> = {}): Promise<Record<string, Data>> {
     const tensors: Record<string, Tensor> = {};
     for (const [name, { data, dims }] of Object.entries(feeds)) {
       const type = typeOf(data);
       tensors[name] = new this.ort.Tensor(type, data as never, dims as number[]);
     }
-    const results = await this.session.run(tensors);
+    const places = Object.entries(this.ort.env.versions.node ? into : {}).map(
+      ([name, { data, dims }]) => [name, new this.ort.Tensor('float32', data, dims as number[])] as const
+    );
+    const results = await (places.length
+      ? this.session.run(tensors, Object.fromEntries(places))
+      : this.session.run(tensors));
     return Object.fromEntries(
       Object.entries(results).map(([name, t]) => [name, { data: t.data as Float32Array, dims: t.dims }])
     );

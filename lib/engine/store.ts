@@ -193,6 +193,11 @@ export class DetectorStore {
     await fs.rm(version ? this.place(name, version) : this.place(name), { recursive: true, force: true });
   }
 
+  /** The folder of a detector; it need not be there. */
+  home(name: string): string {
+    return this.place(name);
+  }
+
   private place(name: string, ...rest: string[]): string {
     return path.join(this.folder, checkName(name), ...rest);
   }

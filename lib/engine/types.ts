@@ -54,6 +54,8 @@ export interface FitSettings {
   coresetRatio?: number;
   /** upper bound of the bank, patches; wins over the ratio where smaller; 0: none */
   bankSize?: number;
+  /** memory for what a fit knows of each patch, MB: up to it a bank is chosen from all patches, beyond it from those that differ */
+  memoryLimit?: number;
   /** neighbours in the image score's re-weighting */
   neighbours?: number;
   /** re-weight the image score by the neighbourhood of the nearest bank patch */
@@ -139,6 +141,8 @@ export interface FitResult {
   images: number;
   patches: number;
   bankSize: number;
+  /** covering radius: no patch that was learned is farther from its nearest bank patch */
+  radius: number;
   calibration: Calibration;
   device: DeviceReport;
   /** what was done otherwise than asked for, as a sentence */

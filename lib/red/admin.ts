@@ -1,17 +1,18 @@
 import type { NodeAPI } from 'node-red';
 import { GoodpartsError } from '../engine/errors';
+import { beginPull, cancelPull, dropBackbone, receiveBackbone, shownBackbones } from './backbones';
 import { EngineClient } from '../host';
-import { clientOptions, fitSettings, type Model, type ModelConfig } from './model';
+import { clientOptions, fitSettings, storeFolder, type Model, type ModelConfig } from './model';
 import type { ModelNode } from './nodes';
 
 type Handler = ReturnType<NodeAPI['auth']['needsPermission']>;
 
 /** Answers with JSON; an error becomes `{code, message}` with a status that the editor can tell apart. */
 const json =
-  (answer: (input: Record<string, unknown>) => Promise<unknown>): Handler =>
+  (answer: (input: Record<string, unknown>, request: Parameters<Handler>[0]) => Promise<unknown>): Handler =>
   (request, response) => {
     const input = { ...request.query, ...(request.body as object) };
-    answer(input).then(
+    answer(input, request).then(
       value => response.json(value ?? {}),
       (error: Error) => {
         const code = error instanceof GoodpartsError ? error.code : undefined;
@@ -49,6 +50,36 @@ async function test(RED: NodeAPI, shown: Partial<ModelConfig>): Promise<unknown>
   }
 }
 
+/** The store that the dialog shows, deployed or not. */
+const shownStore = (RED: NodeAPI, { id, store }: Record<string, unknown>): string =>
+  storeFolder(RED, resolved(RED, { id: String(id), store: String(store ?? '') }));
+
+/** Backbones: what there is, and to get, bring and remove them. Only ids of the catalogue are ever downloaded. */
+function backboneEndpoints(
+  { httpAdmin, auth, log }: NodeAPI,
+  storeOf: (input: Record<string, unknown>) => string
+): void {
+  const post = (what: string, act: (id: string, store: string, input: Record<string, unknown>) => unknown) =>
+    httpAdmin.post(
+      `/goodparts/backbones/${what}`,
+      auth.needsPermission('anomaly-model.write'),
+      json(async input => act(String(input.backbone), storeOf(input), input))
+    );
+  httpAdmin.get(
+    '/goodparts/backbones',
+    auth.needsPermission('anomaly-model.read'),
+    json(async input => shownBackbones(storeOf(input)))
+  );
+  post('pull', (id, store, { accepted }) => beginPull(id, store, accepted === true, text => log.warn(text)));
+  post('cancel', cancelPull);
+  post('remove', (id, store, { force }) => dropBackbone(id, store, force === true));
+  httpAdmin.post(
+    '/goodparts/backbones/upload',
+    auth.needsPermission('anomaly-model.write'),
+    json(async (input, request) => receiveBackbone(request, storeOf(input), { name: String(input.name ?? '') }))
+  );
+}
+
 /** What the editor page of anomaly-model asks the runtime. */
 export function adminEndpoints(RED: NodeAPI): void {
   const { httpAdmin, auth } = RED;
@@ -69,4 +100,5 @@ export function adminEndpoints(RED: NodeAPI): void {
     write,
     json(async ({ id, name, version }) => deployedModel(RED, id).activate(String(name), String(version)))
   );
+  backboneEndpoints(RED, input => shownStore(RED, input));
 }

@@ -155,7 +155,10 @@ export class FitSlot {
   private async open(round: number): Promise<FitClient> {
     this.images = 0;
     this.owner.status.key('blue', 'ring', 'loading');
-    this.opening = this.owner.model.startFit(this.recipe, { onProgress: progress => this.onProgress(progress) });
+    const { model, status } = this.owner;
+    this.opening = model.startFit(this.recipe, { onProgress: progress => this.onProgress(progress) }, percent =>
+      status.key('blue', 'ring', 'downloading', { percent })
+    );
     try {
       const session = await this.opening;
       this.ensure(round);

@@ -12,6 +12,7 @@ import type {
 } from '../engine';
 import { DetectorStore } from '../engine/store';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
+import { Downloads } from './downloads';
 import type { ImageRules } from './images';
 import { claim } from './rivals';
 
@@ -19,6 +20,8 @@ import { claim } from './rivals';
 export interface ModelConfig extends NodeDef {
   detector: string;
   backbone: string;
+  /** whether a missing backbone may be downloaded */
+  download: boolean;
   layers: string;
   layerWeights: string | number;
   augment: Required<FitSettings>['augment'];
@@ -87,10 +90,13 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
 
 export const userFolder = (RED: NodeAPI): string => path.resolve(RED.settings.userDir ?? process.cwd());
 
+export const storeFolder = (RED: NodeAPI, { store }: Partial<ModelConfig>): string =>
+  path.resolve(userFolder(RED), store || 'goodparts');
+
 /** How to reach the engine with these settings; also for settings of the editor that are not deployed. */
 export function clientOptions(RED: NodeAPI, config: Partial<ModelConfig>, log: (text: string) => void): ClientOptions {
   const engine: EngineOptions = {
-    store: path.resolve(userFolder(RED), config.store || 'goodparts'),
+    store: storeFolder(RED, config),
     device: config.device || 'auto',
     limits: {
       maxBytes: positive(config.maxMegabytes, 64) * 2 ** 20,
@@ -125,6 +131,7 @@ export class Model extends EventEmitter {
   readonly detector: string;
   readonly rules: ImageRules;
   readonly client: EngineClient;
+  readonly downloads: Downloads;
   private readonly options: ClientOptions;
   private readonly store: DetectorStore;
   private readonly endClaim: () => void;
@@ -143,6 +150,7 @@ export class Model extends EventEmitter {
     this.rules = imageRules(RED, config, this.options.engine);
     this.client = new EngineClient(this.options);
     this.store = new DetectorStore(this.options.engine.store);
+    this.downloads = new Downloads(this.options.engine.store, config.download === true);
     this.endClaim = this.claim(log);
   }
 
@@ -162,8 +170,9 @@ export class Model extends EventEmitter {
   }
 
   /** Opens a fit session in a process of its own. */
-  async startFit(name: string, hooks: FitHooks): Promise<FitClient> {
-    return FitClient.start(this.options, name, fitSettings(this.config), hooks);
+  async startFit(name: string, hooks: FitHooks, onDownload: (percent: number) => void): Promise<FitClient> {
+    const start = () => FitClient.start(this.options, name, fitSettings(this.config), hooks);
+    return this.downloads.during(start, onDownload);
   }
 
   /**
@@ -194,6 +203,7 @@ export class Model extends EventEmitter {
 
   close(): Promise<void> {
     this.endClaim();
+    this.downloads.close();
     return this.client.close();
   }
 

@@ -45,6 +45,8 @@ export class ScoreStatus {
     );
   }
 
+  readonly downloading = (percent: number): void => this.status.key('blue', 'ring', 'downloading', { percent });
+
   queued(waiting: number, crowded: boolean): void {
     if (crowded) this.status.key('yellow', 'dot', 'queued', { count: waiting });
   }
@@ -83,7 +85,8 @@ export class ScoreStatus {
     this.status.key('blue', 'ring', 'loading');
     try {
       this.device = await this.model.device();
-      const { name, version } = await this.model.client.load(this.fixed);
+      const { client, downloads } = this.model;
+      const { name, version } = await downloads.during(() => client.load(this.fixed!), this.downloading);
       this.loaded.add(name);
       this.ready(name, version, '');
     } catch (error) {

@@ -188,7 +188,11 @@ export class Scorer {
     const deadlines = parts.flatMap(({ deadline }, i) => (read[i] instanceof Error ? [] : [deadline]));
     // what a map holds is in a small one, too, and a large one takes as long to pass on as the picture to score
     const options = { map: this.options.map && ('small' as const), deadlines };
-    const results = await this.model.client.score(recipe, inputs, options, signal);
+    const { client, downloads } = this.model;
+    const results = await downloads.during(
+      () => client.score(recipe, inputs, options, signal),
+      this.status.downloading
+    );
     return read.map(input => {
       const result = input instanceof Error ? input : results.shift()!;
       return result instanceof Error ? result : { input: input as ImageInput, result };

@@ -17,14 +17,14 @@ describe('goodparts on the command line', () => {
       for (const args of [['--help'], ['help'], ['-h']]) {
         const { code, stdout, stderr } = await run(cwd, ...args);
         assert.deepEqual([code, stderr], [0, '']);
-        for (const command of ['fit', 'score', 'evaluate', 'doctor', 'sample', 'list', 'delete', 'activate'])
+        for (const command of ['fit', 'score', 'evaluate', 'doctor', 'sample', 'list', 'delete', 'activate', 'models'])
           assert.match(stdout, new RegExp(`^  ${command} +\\w`, 'm'));
       }
       const { stdout: version } = await run(cwd, '--version');
       assert.equal(version, `${JSON.parse(fs.readFileSync(path.join(ROOT, 'package.json'), 'utf8')).version}\n`);
     });
 
-    for (const command of ['fit', 'score', 'evaluate', 'doctor', 'sample', 'list', 'delete', 'activate'])
+    for (const command of ['fit', 'score', 'evaluate', 'doctor', 'sample', 'list', 'delete', 'activate', 'models'])
       it(`shows help of ${command}`, async () => {
         const { code, stdout, stderr } = await run(cwd, command, '--help');
         assert.deepEqual([code, stderr], [0, '']);
@@ -52,7 +52,11 @@ describe('goodparts on the command line', () => {
         [['sample', 'new', '--seed', '-1'], /seed must be a whole number from 0 to \d+, not -1/],
         [['score', 'a', ''], /an argument is empty; expected: <detector> <files\.\.\.>/],
         [['evaluate', 'disc', '--json', ''], /--json takes a file/],
-        [['sample', 'new', '--size', '3'], /size must be/]
+        [['sample', 'new', '--size', '3'], /size must be/],
+        [['models'], /missing arguments; expected: <list\|pull\|import\|remove>/],
+        [['models', 'fetch'], /models takes list, pull, import or remove, not "fetch"/],
+        [['models', 'pull'], /takes an id/],
+        [['models', 'remove', '../disc'], /"\.\.\/disc" is no name of a backbone/]
       ];
       for (const [args, says] of wrong) refused(await run(cwd, ...args), 2, says);
     });

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
-import { coreset } from '../../lib/engine/coreset';
+import { coreset, CoresetOptions } from '../../lib/engine/coreset';
+import type { GoodpartsError } from '../../lib/engine/errors';
 import { randomStream } from '../../lib/engine/random';
 import { Runtime } from '../../lib/engine/runtime';
+import { RowFile } from '../../lib/engine/workfile';
+import { scratch } from '../support';
 
 /** The textbook algorithm, one choice at a time, in double precision. */
 function plainGreedy(points: Float32Array, dimensions: number, count: number, first: number): number[] {
@@ -51,51 +54,62 @@ function clusters(total: number, dimensions: number, seed: number): Float32Array
   return points;
 }
 
-describe('coreset', () => {
-  const dimensions = 8; // far below the projected dimension: no projection, so that the choice can be compared
-  const options = { seed: 5, projection: 'johnson-lindenstrauss' as const, anchors: 0 };
+/** Chooses from points that lie in a working file, as a fit's do. */
+async function choose(points: Float32Array, dimensions: number, options: Partial<CoresetOptions>) {
+  const runtime = await Runtime.create('cpu');
+  const file = await RowFile.create(scratch(), dimensions);
+  try {
+    await file.append(points);
+    const found = await coreset(runtime, file, { seed: 5, anchors: 0, count: 100, ...options });
+    await found.points.release();
+    return found;
+  } finally {
+    await file.close();
+  }
+}
 
+describe('coreset', () => {
   it('chooses what one-by-one greedy k-center chooses', async () => {
-    const runtime = await Runtime.create('cpu');
-    const points = clusters(30000, dimensions, 1); // two levels of candidates
-    const chosen = await coreset(runtime, [points], dimensions, { ...options, count: 400 });
-    assert.deepEqual(Array.from(chosen), plainGreedy(points, dimensions, 400, chosen[0]));
+    const points = clusters(30000, 8, 1);
+    const { chosen, radius } = await choose(points, 8, { count: 400 });
+    assert.deepEqual(Array.from(chosen), plainGreedy(points, 8, 400, chosen[0]));
+    const covering = coveringRadius(points, 8, chosen);
+    assert.ok(radius >= covering && radius < covering * 1.02, `${radius}, and ${covering} measured`);
   });
 
-  it('takes parts, all points, and copies of one point', async () => {
-    const runtime = await Runtime.create('cpu');
-    const points = clusters(100, dimensions, 2);
-    const parts = [points.subarray(0, 60 * dimensions), points.subarray(60 * dimensions)];
-    const all = await coreset(runtime, parts, dimensions, { ...options, count: 1000 });
+  it('chooses the same where most distances are ruled out by the short stand-ins of the points', async () => {
+    const points = clusters(2000, 300, 3); // the stand-ins are 128 long
+    const { chosen } = await choose(points, 300, { count: 200 });
+    assert.deepEqual(Array.from(chosen), plainGreedy(points, 300, 200, chosen[0]));
+  });
+
+  it('takes all points, and copies of one point', async () => {
+    const all = await choose(clusters(100, 8, 2), 8, { count: 1000 });
     assert.deepEqual(
-      Array.from(all).sort((a, b) => a - b),
+      Array.from(all.chosen).sort((a, b) => a - b),
       Array.from({ length: 100 }, (_, i) => i)
     );
-    const same = await coreset(runtime, [new Float32Array(50 * dimensions).fill(1)], dimensions, {
-      ...options,
-      count: 20
-    });
-    assert.equal(new Set(same).size, 20);
-  });
-
-  it('covers nearly as well through the random projection', async () => {
-    const runtime = await Runtime.create('cpu');
-    const wide = 600; // above the projected dimension of 4000 points
-    const points = clusters(4000, wide, 3);
-    const chosen = await coreset(runtime, [points], wide, { ...options, count: 200 });
-    const plain = plainGreedy(points, wide, 200, chosen[0]);
-    const ratio = coveringRadius(points, wide, chosen) / coveringRadius(points, wide, plain);
-    assert.ok(ratio < 1.1, `covering radius ${ratio} times that of the plain algorithm`);
+    assert.equal(all.radius, 0);
+    for (const dimensions of [8, 300]) {
+      const same = await choose(new Float32Array(50 * dimensions).fill(1), dimensions, { count: 20 });
+      assert.equal(new Set(same.chosen).size, 20);
+    }
   });
 
   it('starts from anchors as patchcore-inspection does', async () => {
-    const runtime = await Runtime.create('cpu');
-    const points = clusters(5000, dimensions, 4);
-    const chosen = await coreset(runtime, [points], dimensions, { seed: 5, projection: 128, anchors: 10, count: 100 });
+    const points = clusters(5000, 8, 4);
+    const { chosen } = await choose(points, 8, { anchors: 10 });
     assert.equal(new Set(chosen).size, 100);
-    assert.ok(
-      coveringRadius(points, dimensions, chosen) <
-        1.3 * coveringRadius(points, dimensions, plainGreedy(points, dimensions, 100, 0))
-    );
+    assert.ok(coveringRadius(points, 8, chosen) < 1.3 * coveringRadius(points, 8, plainGreedy(points, 8, 100, 0)));
+  });
+
+  it('stops when asked', async () => {
+    const stop = new AbortController();
+    const work = choose(clusters(20000, 8, 6), 8, {
+      count: 10000,
+      signal: stop.signal,
+      onProgress: () => stop.abort()
+    });
+    await assert.rejects(work, (error: GoodpartsError) => error.code === 'fit-aborted');
   });
 });

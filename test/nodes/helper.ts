@@ -27,6 +27,7 @@ interface Helper {
 interface Answering extends Promise<{ status: number; body: unknown }> {
   send(body: object): Answering;
   query(query: object): Answering;
+  set(header: string, value: string): Answering;
 }
 // eslint-disable-next-line @typescript-eslint/no-require-imports -- the helper has no types of its own
 export const helper = require('node-red-node-test-helper') as Helper;

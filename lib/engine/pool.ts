@@ -1,0 +1,235 @@
+import type { Bank } from './calibrate';
+import { coreset } from './coreset';
+import { Minima } from './minima';
+import { bytesPerPoint, type Points, slackOf, squaredLengths } from './points';
+import { randomStream } from './random';
+import type { Runtime } from './runtime';
+import { CALIBRATION_IMAGES, Sample } from './sample';
+import type { Shadow } from './shadow';
+import { RowFile } from './workfile';
+
+/** Memory that a fit needs whatever it learns from: rows of the file at hand, tiles, the network's own; bytes. */
+const ALWAYS = 320 * 2 ** 20;
+/** Patches that stay after a reduction, at the least, and for each patch of the bank. */
+const KEPT = { least: 32768, perBankPatch: 4 };
+/** Patches of a new image are compared with this many kept ones at a time. */
+const BLOCK = 4096;
+
+export interface PoolOptions {
+  folder: string;
+  dimensions: number;
+  patchesPerImage: number;
+  /** upper bound of the bank; 0: none */
+  bankSize: number;
+  /** MB of memory for what is known of each patch */
+  memoryLimit: number;
+  seed: number;
+  signal?: AbortSignal;
+}
+
+/** How many patches a fit holds: all up to `most`; then it goes on with `kept`, and holds no more than `room`. */
+export function poolSize({ memoryLimit, dimensions, patchesPerImage, bankSize }: Omit<PoolOptions, 'folder' | 'seed'>) {
+  const most = Math.max(4 * patchesPerImage, Math.floor((memoryLimit * 2 ** 20) / bytesPerPoint(dimensions)));
+  const wanted = Math.max(KEPT.least, KEPT.perBankPatch * bankSize);
+  const kept = Math.max(patchesPerImage, Math.min(wanted, most >> 1));
+  return { most, kept, room: Math.min(most, 2 * kept + patchesPerImage) };
+}
+
+export interface FitSize {
+  /** default: as many as there may be */
+  images?: number;
+  patchesPerImage: number;
+  dimensions: number;
+  /** upper bound of the bank; 0: a tenth of the patches */
+  bankSize: number;
+  /** MB; default 256 */
+  memoryLimit?: number;
+}
+
+/**
+ * What a fit will need at its peak, bytes, the backbone's own memory apart: it does not grow with the images once the memory limit
+ * is reached.
+ */
+export function fitMemory(size: FitSize): { memory: number; disk: number } {
+  const { patchesPerImage, dimensions, bankSize, memoryLimit = 256, images = Infinity } = size;
+  const { most } = poolSize({ ...size, memoryLimit });
+  const row = 4 * dimensions;
+  const held = Math.min(images * patchesPerImage, most);
+  const bank = bankSize ? Math.min(bankSize, held) : Math.ceil(held / 10);
+  const sample = images * patchesPerImage > most ? CALIBRATION_IMAGES * patchesPerImage : 0;
+  // the bank: as chosen, as the search holds it, and as it is written
+  return { memory: ALWAYS + held * bytesPerPoint(dimensions) + 4 * bank * row, disk: (held + sample + bank) * row };
+}
+
+/**
+ * The patches of all images of a fit. As long as they fit into the memory limit all are held (in a file), and the coreset is chosen from
+ * all. Then they are reduced to a coreset of some times the bank's size; from then on a patch is only taken in if it is farther from
+ * all held ones than the radius of that coreset, until they have to be reduced again. So memory, disk and time a picture do not grow
+ * with the images, and no patch is farther than the radii together from what is held.
+ * Source: the doubling algorithm for incremental clustering, Charikar, Chekuri, Feder and Motwani (1997), with greedy reductions.
+ */
+export class PatchPool {
+  readonly sample: Sample;
+  private readonly size: ReturnType<typeof poolSize>;
+  private origin: number[] = [];
+  private held: Held | undefined;
+  private images = 0;
+  /** bound of the distance from any patch that was dropped to one that is held */
+  private reach = 0;
+
+  private constructor(
+    private readonly runtime: Runtime,
+    private readonly file: RowFile,
+    private readonly options: PoolOptions
+  ) {
+    this.size = poolSize(options);
+    this.sample = new Sample(file, options.patchesPerImage, randomStream(options.seed));
+  }
+
+  /** @throws GoodpartsError `store-write` */
+  static async create(runtime: Runtime, options: PoolOptions): Promise<PatchPool> {
+    return new PatchPool(runtime, await RowFile.create(options.folder, options.dimensions), options);
+  }
+
+  /** Takes in the patches of the next image, [P, D]. @throws GoodpartsError `store-write`, `fit-aborted` */
+  async add(patches: Float32Array): Promise<void> {
+    let taken = this.held ? await this.held.news(patches) : patches;
+    const { room, most } = this.size;
+    if (this.file.count + taken.length / this.options.dimensions > (this.held ? room : most)) {
+      await this.reduce();
+      taken = await this.held!.news(taken);
+    }
+    await this.take(taken, this.images++);
+    await this.sample.offer(patches);
+  }
+
+  /** Chooses the bank; the pool takes no more images then. */
+  async choose(count: number, anchors: number, onProgress: (done: number) => void): Promise<Bank> {
+    await this.held?.release();
+    this.held = undefined;
+    const { seed, signal } = this.options;
+    const { chosen, radius, points } = await coreset(this.runtime, this.file, {
+      count,
+      anchors,
+      seed,
+      signal,
+      onProgress
+    });
+    await points.release();
+    return {
+      data: await this.file.gather(chosen),
+      origin: chosen.map(i => this.origin[i]),
+      radius: radius + this.reach
+    };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.held?.release(), this.file.close(), this.sample.close()]);
+    this.held = undefined;
+    this.origin = [];
+  }
+
+  private async take(patches: Float32Array, image: number): Promise<void> {
+    await this.file.append(patches);
+    for (let i = patches.length / this.options.dimensions; i > 0; i--) this.origin.push(image);
+    await this.held?.add(patches);
+  }
+
+  private async reduce(): Promise<void> {
+    const { folder, dimensions, seed, signal } = this.options;
+    if (!this.sample.moved) await this.sample.moveTo(await RowFile.create(folder, dimensions));
+    await this.held?.release();
+    this.held = undefined;
+    const { chosen, radius, points } = await coreset(this.runtime, this.file, {
+      count: this.size.kept,
+      anchors: 0,
+      seed,
+      signal
+    });
+    const kept = chosen.slice().sort();
+    await this.file.keep(kept);
+    this.origin = Array.from(kept, i => this.origin[i]);
+    this.held = new Held(points, kept, radius, this.size.room);
+    points.forget();
+    this.reach += radius;
+  }
+}
+
+/** The patches that are held after a reduction, by their shadows. */
+class Held {
+  private readonly shadow: Shadow;
+  private readonly file: RowFile;
+  private readonly shadows: Float32Array;
+  private readonly norms: Float32Array;
+  private count = 0;
+
+  constructor(
+    points: Points,
+    kept: Int32Array,
+    private readonly radius: number,
+    room: number
+  ) {
+    this.shadow = points.shadow;
+    this.file = points.file;
+    this.shadows = new Float32Array(room * points.shadow.size);
+    this.norms = new Float32Array(room);
+    for (let at = 0; at < kept.length; at += BLOCK) this.append(points.shadowsOf(kept.subarray(at, at + BLOCK)));
+  }
+
+  async add(patches: Float32Array): Promise<void> {
+    this.append(await this.shadow.of(patches));
+  }
+
+  release(): Promise<void> {
+    return this.shadow.release();
+  }
+
+  private append(shadows: Float32Array): void {
+    this.shadows.set(shadows, this.count * this.shadow.size);
+    const norms = squaredLengths(shadows, this.shadow.size);
+    this.norms.set(norms, this.count);
+    this.count += norms.length;
+  }
+
+  /** Those of some patches that none of the held ones covers. */
+  async news(patches: Float32Array): Promise<Float32Array> {
+    const { shadow, file } = this;
+    const { dimensions } = file;
+    const { size } = shadow;
+    if (!patches.length) return patches;
+    const shadows = await shadow.of(patches);
+    const norms = squaredLengths(shadows, size);
+    const nearest = new Int32Array(norms.length);
+    const bound = new Float32Array(norms.length).fill(Infinity);
+    for (let at = 0; at < this.count; at += BLOCK) {
+      const end = Math.min(this.count, at + BLOCK);
+      const centers = this.shadows.subarray(at * size, end * size);
+      const bounds = await shadow.relativeBounds(shadows, centers, this.norms.subarray(at, end));
+      const minima = new Minima(bounds, end - at);
+      for (let i = 0; i < norms.length; i++) {
+        const best = minima.smallest(i);
+        const value = bounds[i * (end - at) + best];
+        if (value >= bound[i]) continue;
+        bound[i] = value;
+        nearest[i] = at + best;
+      }
+    }
+    const limit = this.radius ** 2;
+    const slack = slackOf(norms) + slackOf(this.norms);
+    // what looks near is measured, what does not look near cannot be
+    const near = nearest.map((_, i) => i).filter(i => bound[i] + norms[i] - slack <= limit);
+    const others = await file.gather(near.map(i => nearest[i]));
+    const covered = new Set(Array.from(near).filter((i, k) => distance(patches, i, others, k, dimensions) <= limit));
+    const fresh = Array.from(norms.keys()).filter(i => !covered.has(i));
+    const rows = new Float32Array(fresh.length * dimensions);
+    fresh.forEach((i, k) => rows.set(patches.subarray(i * dimensions, (i + 1) * dimensions), k * dimensions));
+    return rows;
+  }
+}
+
+/** Squared distance of row `i` of `a` to row `j` of `b`. */
+function distance(a: Float32Array, i: number, b: Float32Array, j: number, dimensions: number): number {
+  let sum = 0;
+  for (let k = 0, x = i * dimensions, y = j * dimensions; k < dimensions; k++) sum += (a[x + k] - b[y + k]) ** 2;
+  return sum;
+}

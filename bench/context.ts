@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
 import { Engine } from '../lib/engine';
-import { readMvtec } from '../lib/mvtec';
+import { readMvtec, type MvtecImage } from '../lib/mvtec';
 import { writeSample } from '../lib/sample';
 import { apart } from './apart';
 import type { Options } from './options';
@@ -21,16 +21,19 @@ export interface Context {
   options: Options;
   /** emptied at the end */
   folder: string;
-  /** class in MVTec layout */
-  classFolder: string;
-  /** good pictures as JPEG, 1024 px, so that everyone decodes the same files; all in one folder */
+  /** good pictures as JPEG, 1024 px, so that everyone decodes the same files; a class in MVTec layout */
+  jpegFolder: string;
+  /** its training pictures, all in one folder */
   pictures: string[];
+  /** some of its good pictures to test with */
+  tests: string[];
   backbones: BenchBackbone[];
   peers: boolean;
 }
 
 /** Training pictures of MVTec AD's bottle, which published timings are of. */
 const PICTURES = 209;
+const TESTS = 12;
 /** Share of the patches in a bank. */
 export const RATIO = 0.1;
 const PEERS_OUT = path.resolve(__dirname, '../../bench/peers/out');
@@ -50,15 +53,19 @@ export async function prepareContext(options: Options, folder: string): Promise<
   }
   const missing = peersMissing();
   if (missing) console.log(missing);
-  const pictures = await jpegs(classFolder, path.join(folder, 'jpeg'), count, options.quick ? 256 : 1024);
-  return { options, folder, classFolder, pictures, backbones, peers: !missing };
+  const jpegFolder = path.join(folder, 'jpeg');
+  const { train, test } = await readMvtec(classFolder);
+  const write = (from: MvtecImage[], to: string): Promise<string[]> =>
+    jpegs(from, path.join(jpegFolder, to), options.quick ? 256 : 1024);
+  const pictures = await write(train.slice(0, count), 'train/good');
+  const tests = await write(test.filter(t => !t.label).slice(0, TESTS), 'test/good');
+  return { options, folder, jpegFolder, pictures, tests, backbones, peers: !missing };
 }
 
-async function jpegs(classFolder: string, target: string, count: number, size: number): Promise<string[]> {
+async function jpegs(images: MvtecImage[], target: string, size: number): Promise<string[]> {
   fs.mkdirSync(target, { recursive: true });
-  const { train } = await readMvtec(classFolder);
   const files: string[] = [];
-  for (const [i, { path: source }] of train.slice(0, count).entries()) {
+  for (const [i, { path: source }] of images.entries()) {
     const file = path.join(target, `${String(i).padStart(3, '0')}.jpg`);
     await sharp(source)
       .removeAlpha()

@@ -51,8 +51,8 @@ export const COLUMNS: Record<string, Record<string, string>> = {
   },
   banks: {
     bank: 'bank, patches',
-    exactMs: 'whole bank, ms',
-    indexMs: 'cells, ms',
+    wholeMs: 'whole bank, ms',
+    cellsMs: 'cells, ms',
     recall: 'nearest found',
     buildSeconds: 'built in, s',
     fileMb: 'files, MB'

@@ -118,7 +118,7 @@ const growthLines: [key: string, title: string][] = [
   ['seconds', 'fit, s']
 ];
 
-const bankLines = { x: 'bank', lines: { exactMs: 'whole bank', indexMs: 'in cells' }, titles: ['patches in the bank', 'ms'] } satisfies Line;
+const bankLines = { x: 'bank', lines: { wholeMs: 'whole bank', cellsMs: 'in cells' }, titles: ['patches in the bank', 'ms'] } satisfies Line;
 
 /** What is drawn, by the name of its file. */
 export const PLOTS: Record<string, Plot> = {

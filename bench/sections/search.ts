@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { decode } from '../../lib/engine/decode';
 import { Extractor } from '../../lib/engine/features';
-import { SearchHead } from '../../lib/engine/head';
+import { createSearch } from '../../lib/engine/head';
 import { decodeNpy } from '../../lib/engine/npy';
 import { GraphBuilder } from '../../lib/engine/onnx/builder';
 import { completeSettings } from '../../lib/engine/presets';

@@ -48,7 +48,7 @@ export async function work(job: Job): Promise<Found> {
   const { bank, queries } = job.real ? await realPatches(runtime, job) : randomPatches(job);
   const { dimensions } = job;
   const size = bank.length / dimensions;
-  const head = await SearchHead.create(runtime, bank, dimensions, completeSettings());
+  const head = await createSearch(runtime, bank, dimensions, completeSettings());
   const feed = (patches: Float32Array) => ({ patches: { data: patches, dims: [patches.length / dimensions, dimensions] } });
   const plain = await runtime.session(matMulGraph(bank, dimensions, 1));
   const found: Found = { bank: size, ours: [], matMul: [], recall: 0, scoreError: 0 };

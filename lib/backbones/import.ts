@@ -105,12 +105,10 @@ function meantEntry(shown: string): CatalogueEntry | undefined {
 
 function checkModel(bytes: Buffer, shown: string): void {
   try {
-    if (pictureInput(decodeModel(bytes).graph)) return;
+    pictureInput(decodeModel(bytes).graph, shown);
   } catch (error) {
-    if (!(error instanceof GoodpartsError)) throw error;
-    throw refuse(`${shown}: ${error.message}`);
+    throw error instanceof GoodpartsError ? refuse(error.message) : error;
   }
-  throw refuse(`${shown} takes no picture: it has no input.`);
 }
 
 interface Known {

@@ -28,9 +28,9 @@ async function main(): Promise<void> {
       sections: {}
     };
     console.log(describeMachine(result));
-    const context = await prepareContext(options, folder);
+    const context = await prepareContext(options, folder, result.versions);
     for (const name of Object.keys(SECTIONS)) {
-      if (options.only && !options.only.includes(name)) continue;
+      if (name === 'soak' ? !options.soak : options.only && !options.only.includes(name)) continue;
       result.sections[name] = await runSection(name, context);
       console.log(describe(name, result.sections[name]));
       // after each section: a run that is stopped has not been for nothing

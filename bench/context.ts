@@ -6,7 +6,7 @@ import { readMvtec, type MvtecImage } from '../lib/mvtec';
 import { writeSample } from '../lib/sample';
 import { apart } from './apart';
 import type { Options } from './options';
-import { peersMissing, type PeerBackbone } from './peers';
+import { peersMissing, runPeer, type PeerBackbone, type PeerJob, type PeerResult } from './peers';
 
 export interface BenchBackbone {
   name: string;
@@ -29,6 +29,8 @@ export interface Context {
   tests: string[];
   backbones: BenchBackbone[];
   peers: boolean;
+  /** of everything that is measured; those of the peers come with their first result */
+  versions: Record<string, string>;
 }
 
 /** Training pictures of MVTec AD's bottle, which published timings are of. */
@@ -38,7 +40,11 @@ const TESTS = 12;
 export const RATIO = 0.1;
 const PEERS_OUT = path.resolve(__dirname, '../../bench/peers/out');
 
-export async function prepareContext(options: Options, folder: string): Promise<Context> {
+export async function prepareContext(
+  options: Options,
+  folder: string,
+  versions: Context['versions']
+): Promise<Context> {
   const count = options.quick ? 20 : PICTURES;
   const classFolder = options.images ?? path.join(folder, 'sample');
   // sample parts are rendered; those of the bench at full size and number
@@ -59,7 +65,7 @@ export async function prepareContext(options: Options, folder: string): Promise<
     jpegs(from, path.join(jpegFolder, to), options.quick ? 256 : 1024);
   const pictures = await write(train.slice(0, count), 'train/good');
   const tests = await write(test.filter(t => !t.label).slice(0, TESTS), 'test/good');
-  return { options, folder, jpegFolder, pictures, tests, backbones, peers: !missing };
+  return { options, folder, jpegFolder, pictures, tests, backbones, peers: !missing, versions };
 }
 
 async function jpegs(images: MvtecImage[], target: string, size: number): Promise<string[]> {
@@ -76,6 +82,14 @@ async function jpegs(images: MvtecImage[], target: string, size: number): Promis
     files.push(file);
   }
   return files;
+}
+
+/** Measures a peer with the same pictures and threads as everyone. */
+export function measurePeer(context: Context, job: Omit<PeerJob, 'images' | 'threads'>): PeerResult {
+  const images = path.dirname(context.pictures[0]);
+  const result = runPeer({ ...job, images, threads: context.options.threads });
+  Object.assign(context.versions, result.versions);
+  return result;
 }
 
 interface StoreJob {

@@ -15,7 +15,7 @@ export interface Options {
   long: boolean;
   /** tiny numbers of everything: proves that it runs */
   quick: boolean;
-  /** minutes of scoring back to back, whose memory is watched; instead of everything else */
+  /** minutes of the section `soak`, which runs only where this is set */
   soak?: number;
 }
 

@@ -29,7 +29,9 @@ function bars(rows: Row[], key: string, panel: (row: Row) => string): Datum[] {
   const drawn = rows.filter(row => middle(row[key]) !== undefined);
   return drawn.map(row => {
     const { median, p5, p95 } = figure(row[key]);
-    return { panel: panel(row), system: String(row.system), value: median, low: p5, high: p95 };
+    // a time counts only where the result is the same
+    const system = String(row.system) + (String(row.results).startsWith('not') ? ', not equal' : '');
+    return { panel: panel(row), system, value: median, low: p5, high: p95 };
   });
 }
 
@@ -72,6 +74,7 @@ function barChart(data: Datum[], unit: string, logarithmic = false): object {
         }
       ]
     },
+    spacing: 10,
     resolve: { scale: { y: 'independent' } }
   };
 }
@@ -96,8 +99,20 @@ function points(rows: Row[], { x, lines }: Line): Datum[] {
 }
 
 function lineLayers(titles: [string, string], systems: string[]): object[] {
-  const x = { field: 'x', type: 'quantitative', title: titles[0], scale: { type: 'log' }, axis: { format: '~s', tickCount: 4 } };
-  const y = { field: 'value', type: 'quantitative', title: titles[1], scale: { type: 'log', nice: true }, axis: { format: '~s', tickCount: 4 } };
+  const x = {
+    field: 'x',
+    type: 'quantitative',
+    title: titles[0],
+    scale: { type: 'log' },
+    axis: { format: '~s', tickCount: 4 }
+  };
+  const y = {
+    field: 'value',
+    type: 'quantitative',
+    title: titles[1],
+    scale: { type: 'log', nice: true },
+    axis: { format: '~s', tickCount: 4 }
+  };
   const color = {
     field: 'system',
     type: 'nominal',
@@ -106,7 +121,10 @@ function lineLayers(titles: [string, string], systems: string[]): object[] {
     legend: systems.length > 1 ? { orient: 'top' } : null
   };
   return [
-    { mark: { type: 'rule', strokeWidth: 1.5 }, encoding: { x, y: { ...y, field: 'low' }, y2: { field: 'high' }, color } },
+    {
+      mark: { type: 'rule', strokeWidth: 1.5 },
+      encoding: { x, y: { ...y, field: 'low' }, y2: { field: 'high' }, color }
+    },
     { mark: { type: 'line', point: { size: 40, filled: true } }, encoding: { x, y, color } }
   ];
 }
@@ -118,7 +136,11 @@ const growthLines: [key: string, title: string][] = [
   ['seconds', 'fit, s']
 ];
 
-const bankLines = { x: 'bank', lines: { wholeMs: 'whole bank', cellsMs: 'in cells' }, titles: ['patches in the bank', 'ms'] } satisfies Line;
+const bankLines = {
+  x: 'bank',
+  lines: { wholeMs: 'whole bank', cellsMs: 'in cells' },
+  titles: ['patches in the bank', 'ms']
+} satisfies Line;
 
 /** What is drawn, by the name of its file. */
 export const PLOTS: Record<string, Plot> = {
@@ -133,7 +155,14 @@ export const PLOTS: Record<string, Plot> = {
     title: 'Search of one picture’s patches, exact, ms',
     draw: rows => {
       const largest = (row: Row): boolean =>
-        row.queries === 1024 && !rows.some(r => r.dimensions === row.dimensions && r.system === row.system && r.queries === 1024 && Number(r.bank) > Number(row.bank));
+        row.queries === 1024 &&
+        !rows.some(
+          r =>
+            r.dimensions === row.dimensions &&
+            r.system === row.system &&
+            r.queries === 1024 &&
+            Number(r.bank) > Number(row.bank)
+        );
       return bars(rows.filter(largest), 'ms', row => `${String(row.dimensions)} dimensions`);
     },
     spec: data => barChart(data, 'ms')
@@ -153,10 +182,12 @@ export const PLOTS: Record<string, Plot> = {
   growth: {
     section: 'growth',
     title: 'How a detector grows with the pictures it learns from',
-    draw: rows => growthLines.flatMap(([key, title]) => points(rows, { x: 'images', lines: { [key]: title }, titles: ['', ''] })),
+    draw: rows =>
+      growthLines.flatMap(([key, title]) => points(rows, { x: 'images', lines: { [key]: title }, titles: ['', ''] })),
     spec: data => ({
       data: { values: data },
       columns: 2,
+      resolve: { scale: { color: 'independent' } },
       concat: growthLines.map(([, title]) => ({
         width: 210,
         height: 130,
@@ -169,7 +200,12 @@ export const PLOTS: Record<string, Plot> = {
     section: 'banks',
     title: 'Search by the size of the bank, ms',
     draw: rows => points(rows, bankLines),
-    spec: data => ({ data: { values: data }, width: 430, height: 220, layer: lineLayers(bankLines.titles, Object.values(bankLines.lines)) })
+    spec: data => ({
+      data: { values: data },
+      width: 430,
+      height: 220,
+      layer: lineLayers(bankLines.titles, Object.values(bankLines.lines))
+    })
   }
 };
 
@@ -179,9 +215,25 @@ const CONFIG = {
   font: 'sans-serif',
   view: { stroke: null },
   title: { color: GREY, anchor: 'start', fontSize: 14 },
-  axis: { labelColor: GREY, titleColor: GREY, tickColor: GREY, domainColor: GREY, gridColor: GREY, gridOpacity: 0.25, labelLimit: 320 },
+  axis: {
+    labelColor: GREY,
+    titleColor: GREY,
+    tickColor: GREY,
+    domainColor: GREY,
+    gridColor: GREY,
+    gridOpacity: 0.25,
+    labelLimit: 320
+  },
   legend: { labelColor: GREY, titleColor: GREY },
-  header: { labelColor: GREY, labelAngle: 0, labelAlign: 'left', labelOrient: 'top', labelAnchor: 'start', labelFontSize: 12, labelFontWeight: 'bold' }
+  header: {
+    labelColor: GREY,
+    labelAngle: 0,
+    labelAlign: 'left',
+    labelOrient: 'top',
+    labelAnchor: 'start',
+    labelFontSize: 12,
+    labelFontWeight: 'bold'
+  }
 };
 
 /** The plots of a result as SVG, by the name of their file; those without data are left out. */
@@ -192,9 +244,16 @@ export async function drawPlots(result: BenchResult): Promise<Map<string, string
   for (const [name, plot] of Object.entries(PLOTS)) {
     const data = plot.draw(result.sections[plot.section]?.rows ?? []);
     if (!data.length) continue;
-    const title = { text: plot.title, subtitle: `${result.machine.cpu}, ${result.threads} threads, ${result.date}`, subtitleColor: GREY };
+    const title = {
+      text: plot.title,
+      subtitle: `${result.machine.cpu}, ${result.threads} threads, ${result.date}`,
+      subtitleColor: GREY
+    };
     const whole = { ...plot.spec(data), title, padding: 8, config: CONFIG } as unknown as Parameters<typeof compile>[0];
-    const view = new vega.View(vega.parse(compile(whole).spec), { renderer: 'none' });
+    // its warnings are about panels of different heights, which are meant
+    const view = new vega.View(vega.parse(compile(whole, { logger: vega.logger(vega.Error) }).spec), {
+      renderer: 'none'
+    });
     drawn.set(name, await view.toSVG());
   }
   return drawn;

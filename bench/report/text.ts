@@ -3,7 +3,8 @@ import { COLUMNS } from './columns';
 
 export const isFigure = (cell: Cell | undefined): cell is Figure => typeof cell === 'object' && cell !== null;
 
-const grouped = (x: number): string => x.toLocaleString('en-US', { maximumSignificantDigits: Math.abs(x) < 1000 ? 3 : 6 });
+const grouped = (x: number): string =>
+  x.toLocaleString('en-US', Math.abs(x) < 1000 ? { maximumSignificantDigits: 3 } : { maximumFractionDigits: 0 });
 
 export function textOf(cell: Cell | undefined): string {
   if (cell === null || cell === undefined) return '';
@@ -32,7 +33,9 @@ export function table(name: string, section: SectionResult & { error?: string })
         ...rows.map(row => line(columns.map(([key]) => textOf(row[key])))),
         '',
         ...(counts.some(n => n > 1)
-          ? [`Median (5 to 95 %) of ${counts.sort((a, b) => a - b).join(', ')} values; a number alone is a single value.`]
+          ? [
+              `Median (5 to 95 %) of ${counts.sort((a, b) => a - b).join(', ')} values; a number alone is a single value.`
+            ]
           : [])
       ]
     : [];

@@ -26,8 +26,16 @@ export async function run({ options, pictures, tests }: Context): Promise<Sectio
   // takes minutes, and 4 GiB of memory: once
   if (long) found.push(apart<IndexBenchRow[]>(__filename, { ...job, sizes: [1_000_000] }));
   const all = long ? [...sizes, 1_000_000] : sizes;
-  const rows = all.map(bank => rowOf(bank, found.flat().filter(row => row.bank === bank)));
-  return { rows, notes: ['Embedded backbone, patches of the training pictures and of shifted, lit and mirrored copies.'] };
+  const rows = all.map(bank =>
+    rowOf(
+      bank,
+      found.flat().filter(row => row.bank === bank)
+    )
+  );
+  return {
+    rows,
+    notes: ['Embedded backbone, patches of the training pictures and of shifted, lit and mirrored copies.']
+  };
 }
 
 function rowOf(bank: number, rows: IndexBenchRow[]): Row {

@@ -1,8 +1,7 @@
 // From good pictures to a detector: seconds and memory, ours and the peers'.
-import path from 'node:path';
-import type { BenchBackbone, Context } from '../context';
+import { measurePeer, type BenchBackbone, type Context } from '../context';
 import { fitApart, type FitRow } from '../fit-scale';
-import { runPeer, type PeerFit } from '../peers';
+import type { PeerFit } from '../peers';
 import type { Row, SectionResult } from '../result';
 import { round, spread } from '../rounds';
 
@@ -35,14 +34,8 @@ function measure(context: Context, backbone: BenchBackbone, notes: string[]): Ro
     ours.push(fitApart({ folder: context.jpegFolder, images, backbone: backbone.file, bankSize: 0, threads }));
     for (const [peer, name] of backbone.peer && context.peers ? SYSTEMS : [])
       try {
-        const { fit } = runPeer({
-          peer,
-          backbone: backbone.peer!,
-          images: path.dirname(context.pictures[0]),
-          phases: ['fit'],
-          greedySteps: quick ? 5 : STEPS,
-          threads
-        });
+        const greedySteps = quick ? 5 : STEPS;
+        const { fit } = measurePeer(context, { peer, backbone: backbone.peer!, phases: ['fit'], greedySteps });
         peers.set(name, [...(peers.get(name) ?? []), fit!]);
       } catch (error) {
         notes.push(`${backbone.name}: ${(error as Error).message}`);

@@ -56,5 +56,8 @@ export async function run(context: Context): Promise<SectionResult> {
     delayP99: spread(inside.map(load => load.eventLoopDelayMs.p99)),
     delayMax: spread(inside.map(load => load.eventLoopDelayMs.max))
   };
-  return { rows: [...alone, within], notes: [`${seconds} s each time, pictures of the section score, embedded backbone.`] };
+  return {
+    rows: [...alone, within],
+    notes: [`${seconds} s each time, pictures of the section score, embedded backbone.`]
+  };
 }

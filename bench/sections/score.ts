@@ -1,13 +1,14 @@
 // One picture, from the JPEG file to its score and map: Goodparts and, with the same backbone, the peers.
 import fs from 'node:fs';
-import path from 'node:path';
 import { Engine, GoodpartsError } from '../../lib/engine';
 import type { ScoreResult } from '../../lib/engine/types';
 import { apart } from '../apart';
-import { storeOf, type BenchBackbone, type Context } from '../context';
-import { runPeer, type PeerScore } from '../peers';
+import { measurePeer, storeOf, type BenchBackbone, type Context } from '../context';
+import type { Peer, PeerResult, PeerScore } from '../peers';
 import type { Cell, Row, SectionResult } from '../result';
 import { spread, timed } from '../rounds';
+
+const PEERS: Peer[] = ['anomalib', 'openvino', 'faiss'];
 
 interface Job {
   store: string;
@@ -27,7 +28,7 @@ interface System {
   times: number[];
   search: number[];
   backboneTimes: number[];
-  bank: string;
+  bank: number;
   results: string;
 }
 
@@ -58,30 +59,11 @@ function measure(context: Context, backbone: BenchBackbone, notes: string[]): Ro
   const broken = new Set<string>();
   for (let round = 0; round < rounds; round++) {
     addOurs(systems, apart<Ours>(__filename, job));
-    for (const peer of backbone.peer && context.peers ? (['anomalib', 'openvino', 'faiss'] as const) : []) {
+    for (const peer of backbone.peer && context.peers ? PEERS : []) {
       if (broken.has(peer)) continue;
       try {
-        const images = path.dirname(context.pictures[0]);
-        const found = runPeer({
-          peer,
-          backbone: backbone.peer!,
-          images,
-          phases: ['score'],
-          count: pictures.length,
-          threads
-        });
-        if (peer === 'anomalib') addPeer(systems, 'anomalib, torch', found.score!, 'reference');
-        if (peer === 'openvino') {
-          addPeer(systems, 'anomalib, OpenVINO f32', found.scoreF32!, agreement(found.scoreF32!));
-          if (found.score!.precision !== 'f32')
-            addPeer(
-              systems,
-              `anomalib, OpenVINO as it comes (${found.score!.precision})`,
-              found.score!,
-              agreement(found.score!)
-            );
-        }
-        if (peer === 'faiss') addPeer(systems, 'patchcore-inspection, torch and faiss', found.score!, '');
+        const count = pictures.length;
+        addPeers(systems, peer, measurePeer(context, { peer, backbone: backbone.peer!, phases: ['score'], count }));
       } catch (error) {
         broken.add(peer);
         notes.push(`${backbone.name}: ${(error as Error).message}`);
@@ -91,24 +73,32 @@ function measure(context: Context, backbone: BenchBackbone, notes: string[]): Ro
   return [...systems.values()].map(system => rowOf(backbone.name, system));
 }
 
+function addPeers(systems: Map<string, System>, peer: Peer, { score, scoreF32 }: PeerResult): void {
+  if (peer === 'anomalib') addPeer(systems, 'anomalib, torch', score!, 'reference');
+  if (peer === 'faiss') addPeer(systems, 'patchcore-inspection, torch and faiss', score!, '');
+  if (scoreF32) addPeer(systems, 'anomalib, OpenVINO f32', scoreF32, agreement(scoreF32));
+  if (scoreF32 && score!.precision !== 'f32')
+    addPeer(systems, `anomalib, OpenVINO as it comes (${score!.precision})`, score!, agreement(score!));
+}
+
 const agreement = ({ equal, worstRelativeDifference: worst = NaN }: PeerScore): string =>
   equal ? 'equal' : `not equal (${worst.toPrecision(1)})`;
 
-function systemOf(systems: Map<string, System>, name: string, bank: string, results: string): System {
+function systemOf(systems: Map<string, System>, name: string, bank: number, results: string): System {
   const known = systems.get(name) ?? { name, times: [], search: [], backboneTimes: [], bank, results };
   systems.set(name, known);
   return known;
 }
 
 function addOurs(systems: Map<string, System>, { times, stages, bank }: Ours): void {
-  const system = systemOf(systems, 'Goodparts', String(bank), '');
+  const system = systemOf(systems, 'Goodparts', bank, '');
   system.times.push(...times);
   system.search.push(...stages.map(stage => stage.search));
   system.backboneTimes.push(...stages.map(stage => stage.backbone));
 }
 
 function addPeer(systems: Map<string, System>, name: string, score: PeerScore, results: string): void {
-  const system = systemOf(systems, name, String(score.bank[0]), results);
+  const system = systemOf(systems, name, score.bank[0], results);
   system.times.push(...score.ms.times);
   system.search.push(...(score.searchMs?.times ?? []));
 }
@@ -121,7 +111,7 @@ function rowOf(backbone: string, { name, times, search, backboneTimes, bank, res
     ms: spread(times),
     backboneMs: some(backboneTimes),
     searchMs: some(search),
-    bank: Number(bank),
+    bank,
     results
   };
 }

@@ -10,8 +10,8 @@ import { completeSettings } from '../../lib/engine/presets';
 import { randomStream } from '../../lib/engine/random';
 import { Runtime } from '../../lib/engine/runtime';
 import { apart } from '../apart';
-import { storeOf, type Context } from '../context';
-import { runPeer } from '../peers';
+import { measurePeer, storeOf, type Context } from '../context';
+import type { PeerBackbone } from '../peers';
 import type { Row, SectionResult } from '../result';
 import { spread, timed } from '../rounds';
 import { truth } from './search-truth';
@@ -49,7 +49,9 @@ export async function work(job: Job): Promise<Found> {
   const { dimensions } = job;
   const size = bank.length / dimensions;
   const head = await createSearch(runtime, bank, dimensions, completeSettings());
-  const feed = (patches: Float32Array) => ({ patches: { data: patches, dims: [patches.length / dimensions, dimensions] } });
+  const feed = (patches: Float32Array) => ({
+    patches: { data: patches, dims: [patches.length / dimensions, dimensions] }
+  });
   const plain = await runtime.session(matMulGraph(bank, dimensions, 1));
   const found: Found = { bank: size, ours: [], matMul: [], recall: 0, scoreError: 0 };
   // in turns, picture by picture
@@ -80,7 +82,10 @@ function matMulGraph(bank: Float32Array, dimensions: number, k: number): Uint8Ar
       norms[i] += value * value;
     }
   const g = new GraphBuilder();
-  const products = g.op('MatMul', [g.input('patches', 'float', ['P', dimensions]), g.floats(turned, [dimensions, size])]);
+  const products = g.op('MatMul', [
+    g.input('patches', 'float', ['P', dimensions]),
+    g.floats(turned, [dimensions, size])
+  ]);
   const relative = g.op('Add', [products, g.floats(norms, [size])]);
   const [values, indices] = g.ops('TopK', [relative, g.ints(k)], { axis: 1, largest: 0 }, 2);
   g.output(values, 'values', 'float', ['P', k]);
@@ -123,7 +128,10 @@ export async function run(context: Context): Promise<SectionResult> {
   const notes: string[] = [];
   const wide = context.backbones.find(b => b.peer === 'wide_resnet50_2');
   if (!wide) notes.push('1,536 dimensions: random patches around random centres, as there is no WideResNet50-2.');
-  for (const [dimensions, backbone] of [[384, context.backbones[0]], [1536, wide]] as const)
+  for (const [dimensions, backbone] of [
+    [384, context.backbones[0]],
+    [1536, wide]
+  ] as const)
     for (const bank of quick ? [1500] : [16_000, 21_000])
       for (const queries of [784, 1024]) {
         const real = backbone && {
@@ -131,7 +139,16 @@ export async function run(context: Context): Promise<SectionResult> {
           backbone: backbone.file,
           pictures: context.pictures
         };
-        rows.push(...ours(context, { real, dimensions, queries, bank, threads: context.options.threads, pictures: quick ? 2 : 8 }));
+        rows.push(
+          ...ours(context, {
+            real,
+            dimensions,
+            queries,
+            bank,
+            threads: context.options.threads,
+            pictures: quick ? 2 : 8
+          })
+        );
       }
   for (const backbone of context.peers ? context.backbones : [])
     if (backbone.peer) rows.push(...peers(context, backbone.peer));
@@ -149,10 +166,11 @@ function ours({ options }: Context, job: Job): Row[] {
 }
 
 /** These take random patches of their own, which changes nothing for an exact search. */
-function peers({ options, pictures }: Context, backbone: 'resnet18' | 'wide_resnet50_2'): Row[] {
-  const { threads, rounds, quick } = options;
-  const images = path.dirname(pictures[0]);
-  const found = Array.from({ length: quick ? 1 : rounds }, () => runPeer({ peer: 'sklearn', backbone, images, threads }).search!);
+function peers(context: Context, backbone: PeerBackbone): Row[] {
+  const found = Array.from(
+    { length: context.options.rounds },
+    () => measurePeer(context, { peer: 'sklearn', backbone }).search!
+  );
   const [bank, dimensions] = found[0].bank;
   const shape = { dimensions, bank, queries: 1024 };
   return [

@@ -21,7 +21,7 @@ export interface Context {
   options: Options;
   /** emptied at the end */
   folder: string;
-  /** good pictures as JPEG, 1024 px, so that everyone decodes the same files; a class in MVTec layout */
+  /** good pictures scaled to 1024 px, as JPEG, so that everyone decodes the same files; a class in MVTec layout */
   jpegFolder: string;
   /** its training pictures, all in one folder */
   pictures: string[];
@@ -47,8 +47,7 @@ export async function prepareContext(
 ): Promise<Context> {
   const count = options.quick ? 20 : PICTURES;
   const classFolder = options.images ?? path.join(folder, 'sample');
-  // sample parts are rendered; those of the bench at full size and number
-  if (!options.images) await writeSample(classFolder, { train: count, size: options.quick ? 256 : 1024 });
+  if (!options.images) await writeSample(classFolder, { train: count });
   const backbones: BenchBackbone[] = [{ name: 'embedded', file: 'embedded' }];
   for (const [name, peer] of [
     ['ResNet18', 'resnet18'],

@@ -51,10 +51,10 @@ describe('A score that is not wanted any more', () => {
     const taken = Array.from({ length: 40 }, () => new AbortController());
     const kept = client.score('screw', [images[0]]);
     const calls = taken.map(({ signal }) => client.score('screw', images, {}, signal));
-    await calls[0];
+    await kept;
     for (const each of taken) each.abort();
     const all = (await Promise.all(calls)).map(codes);
-    assert.deepEqual(new Set(all[0]), new Set(['scored']));
+    assert.ok(all.flat().every(code => code === 'scored' || code === 'score-cancelled'));
     assert.deepEqual(new Set(all.at(-1)), new Set(['score-cancelled']));
     assert.deepEqual(codes(await kept), ['scored']);
     assert.deepEqual(codes(await client.score('screw', [images[1]])), ['scored'], 'the engine goes on');

@@ -27,8 +27,8 @@ function measure(context: Context, backbone: BenchBackbone, notes: string[]): Ro
   const { rounds, threads, quick, long } = context.options;
   const ours: FitRow[] = [];
   const peers = new Map<string, PeerFit[]>();
-  // the large one takes minutes a round
-  const most = backbone.peer === 'wide_resnet50_2' && !long ? 1 : rounds;
+  // the peers take minutes a round
+  const most = long ? rounds : Math.min(rounds, backbone.peer === 'wide_resnet50_2' ? 1 : 2);
   for (let i = 0; i < most; i++) {
     const images = context.pictures.length;
     ours.push(fitApart({ folder: context.jpegFolder, images, backbone: backbone.file, bankSize: 0, threads }));

@@ -38,8 +38,8 @@ export async function coarseBank(runtime: Runtime, bank: Float32Array, dimension
 
 /**
  * Input: `patches` float32 [m, D]. Outputs: `levels` int8 [D, m] and `scales` float32 [m], one a patch, such that its largest coordinate
- * has the largest level; `norms` float32 [m] = ||b - centre||^2, which the rotation leaves as it is. A graph, as it takes a quarter of
- * the time of a loop in JavaScript.
+ * has the largest level; `norms` float32 [m] = ||b - centre||^2, which the rotation leaves as it is. A graph, as a loop in JavaScript
+ * takes three times as long.
  */
 function levelsGraph(rotation: Rotation): Uint8Array {
   const dimensions = rotation.mean.length;

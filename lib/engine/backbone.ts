@@ -6,7 +6,7 @@ import { readModel } from './onnx/file';
 import { widen } from './onnx/precision';
 import { ModelProto, toNumber } from './onnx/proto';
 import type { Data, Runtime, Session } from './runtime';
-import { findLayers, firstLine, Form, openCut, Size, tryOut } from './taps';
+import { findLayers, firstLine, Form, openCut, Size, Trial, tryOut } from './taps';
 
 /** A network cut after its layers, ready to run. */
 export interface Backbone {
@@ -33,13 +33,26 @@ interface BackboneFacts {
   std?: number[];
   taps?: string[];
   input?: { layout?: PictureInput['layout'] };
+  /** what trying it out with its own taps shows, so that it need not be done at each start */
+  trial?: Trial;
 }
 
 const MODELS = path.resolve(__dirname, '../../../models');
 /** Normalisation of ImageNet networks; what a file is taken to expect when the catalogue does not know it. */
 const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 /** The embedded backbone takes RGB in 0..1 and normalises inside. */
-const EMBEDDED = { mean: [0, 0, 0], std: [1, 1, 1], taps: ['layer2', 'layer3'] };
+const EMBEDDED: BackboneFacts = {
+  mean: [0, 0, 0],
+  std: [1, 1, 1],
+  taps: ['layer2', 'layer3'],
+  trial: {
+    layers: [
+      { tensor: 'layer2', channels: 128, stride: 8, form: { kind: 'map' } },
+      { tensor: 'layer3', channels: 256, stride: 16, form: { kind: 'map' } }
+    ],
+    batch: true
+  }
+};
 /** Before version 7 of the operators broadcasting had other rules, and ONNX Runtime does not promise to know them. */
 const OLDEST_OPSET = 7;
 
@@ -58,7 +71,11 @@ export async function loadBackbone(runtime: Runtime, file: string, layers: strin
   const taps = named.length ? named : await findLayers(runtime, network);
   const session = await openCut(runtime, network, taps);
   try {
-    const { layers: found, size, batch } = await tryOut(session, network, taps);
+    const {
+      layers: found,
+      size,
+      batch
+    } = (named === facts.taps && facts.trial) || (await tryOut(session, network, taps));
     const forms = found.map(layer => layer.form);
     return {
       sha256,

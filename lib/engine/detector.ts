@@ -44,10 +44,13 @@ export class Detector {
     version: string,
     extractorFor: (settings: StoredDetector['info']['settings']) => Promise<Lease<Extractor>>
   ): Promise<Detector> {
-    const stored = await store.read(name, version);
-    const { settings, dimensions, backboneSha256, selfTest } = stored.info;
+    const { settings, dimensions, backboneSha256, selfTest } = await store.info(name, version);
+    // side by side: the bank is read and hashed in other threads while the backbone is loaded in this one
+    const reading = store.read(name, version);
+    reading.catch(() => {});
     const extractor = await extractorFor(settings);
     try {
+      const stored = await reading;
       if (extractor.value.backbone.sha256 !== backboneSha256)
         throw new GoodpartsError(
           'detector-backbone',

@@ -65,10 +65,9 @@ export class WholeSearch implements SearchHead {
 
   static async create(runtime: Runtime, bank: Float32Array, dimensions: number, rating: Rating): Promise<WholeSearch> {
     const size = bank.length / dimensions;
-    const mean = bankMean(bank, dimensions);
-    const coarse = worthFiltering(runtime, size) ? await coarseBank(runtime, bank, mean) : undefined;
+    const coarse = worthFiltering(runtime, size) ? await coarseBank(runtime, bank, dimensions) : undefined;
     const session = await runtime.session(searchGraph({ ...rating, bank, dimensions, coarse }));
-    const norms = { data: bankNorms(bank, dimensions, coarse && mean), dims: [size] };
+    const norms = { data: coarse?.norms ?? bankNorms(bank, dimensions), dims: [size] };
     const rows = { data: bank, dims: [size, dimensions] };
     return new WholeSearch(session, coarse ? { norms, bank: rows } : { norms }, dimensions);
   }
@@ -101,12 +100,6 @@ export class WholeSearch implements SearchHead {
 /** Other devices multiply floats faster, and want the bank in their own memory; for a small bank there is nothing to win. */
 function worthFiltering(runtime: Runtime, size: number): boolean {
   return runtime.device.used === 'cpu' && size > SMALL;
-}
-
-function bankMean(bank: Float32Array, dimensions: number): Float32Array {
-  const sums = new Float64Array(dimensions);
-  for (let i = 0; i < bank.length; i++) sums[i % dimensions] += bank[i];
-  return Float32Array.from(sums, sum => (sum * dimensions) / bank.length);
 }
 
 export interface ScoreMap {

@@ -30,7 +30,7 @@ export function encodeNpy({ data, shape }: Npy): Buffer {
   ]);
 }
 
-/** @throws Error when the bytes are no .npy file of a type that the engine writes, or shorter than their header says */
+/** The data is a view of `bytes` where it can be. @throws Error when the bytes are no .npy file of a type that the engine writes, or shorter than their header says */
 export function decodeNpy(bytes: Buffer): Npy {
   if (!bytes.subarray(0, 8).equals(MAGIC)) throw new Error('not a .npy file');
   const start = 10 + bytes.readUInt16LE(8);
@@ -45,6 +45,8 @@ export function decodeNpy(bytes: Buffer): Npy {
   const length = shape.reduce((a, b) => a * b, 1);
   if (bytes.length - start !== length * type.BYTES_PER_ELEMENT)
     throw new Error('.npy file is shorter or longer than its header says');
-  // copied, as the data may start at an address that the typed array's alignment forbids
+  const at = bytes.byteOffset + start;
+  // copied only where the data starts at an address that the typed array's alignment forbids
+  if (at % type.BYTES_PER_ELEMENT === 0) return { data: new type(bytes.buffer as ArrayBuffer, at, length), shape };
   return { data: new type(new Uint8Array(bytes.subarray(start)).buffer), shape };
 }

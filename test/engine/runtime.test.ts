@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { Engine, GoodpartsError, ScoreResult } from '../../lib/engine';
-import { loadBackbone } from '../../lib/engine/backbone';
+import { Backbone, loadBackbone } from '../../lib/engine/backbone';
 import { Runtime } from '../../lib/engine/runtime';
 import { part, parts, scratch, shared, SMALL } from '../support';
 
@@ -73,6 +73,16 @@ describe('backbone', () => {
       loadBackbone(runtime, file, ['nowhere']),
       refused('backbone-taps', /no tensor called nowhere/)
     );
+  });
+
+  it('knows of the embedded one what trying it out shows', async () => {
+    const runtime = await Runtime.create('cpu');
+    const file = path.resolve(__dirname, '../../../models/backbone.onnx');
+    const known = await loadBackbone(runtime, 'embedded', []);
+    const tried = await loadBackbone(runtime, file, ['layer2', 'layer3']);
+    const facts = ({ channels, forms, size, multiple, batch }: Backbone) => [channels, forms, size, multiple, batch];
+    assert.deepEqual(facts(known), facts(tried));
+    assert.deepEqual(known.layers, tried.layers);
   });
 
   it('refuses what is no network', async () => {

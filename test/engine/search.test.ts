@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { coarseBank } from '../../lib/engine/coarse';
 import { LEFT_OUT } from '../../lib/engine/graphs/rank';
-import { searchGraph } from '../../lib/engine/graphs/search';
+import { bankNorms, searchGraph } from '../../lib/engine/graphs/search';
 import { randomStream } from '../../lib/engine/random';
 import { Runtime } from '../../lib/engine/runtime';
 
@@ -42,15 +42,12 @@ describe('search', () => {
 
   async function search(form: 'coarse' | 'float32') {
     const runtime = await Runtime.create('cpu');
-    const mean = new Float32Array(DIMENSIONS).fill(form === 'coarse' ? 1.5 : 0);
-    const coarse = form === 'coarse' ? await coarseBank(runtime, bank, mean) : undefined;
+    const coarse = form === 'coarse' ? await coarseBank(runtime, bank, DIMENSIONS) : undefined;
     const session = await runtime.session(
       searchGraph({ bank, dimensions: DIMENSIONS, neighbours: 9, distance: 'l2', score: 'max', coarse })
     );
-    const norms = Float32Array.from({ length: SIZE }, (_, i) => {
-      const row = bank.subarray(i * DIMENSIONS, (i + 1) * DIMENSIONS);
-      return leftOut.has(i) ? LEFT_OUT : row.reduce((sum, x, d) => sum + (x - mean[d]) ** 2, 0);
-    });
+    const norms = coarse?.norms ?? bankNorms(bank, DIMENSIONS);
+    for (const i of leftOut) norms[i] = LEFT_OUT;
     const { distances, nearest, score } = await session.run({
       patches: { data: queries, dims: [queries.length / DIMENSIONS, DIMENSIONS] },
       norms: { data: norms, dims: [SIZE] },

@@ -10,13 +10,19 @@ export interface Filter {
   exact: boolean;
 }
 
-/** The bank in 8-bit integers, centred and rotated: levels[i, d] * scales[i] is about rotated(b_i - mean)[d]. */
+/** The bank in 8-bit integers, centred and rotated: levels[d, i] * scales[i] is about rotated(b_i - mean)[d]. */
 export interface CoarseBank {
-  /** [M, D] */
-  levels: Int8Array;
-  /** [M] */
-  scales: Float32Array;
+  blocks: CoarseBlock[];
+  dimensions: number;
   rotation: Rotation;
+}
+
+/** `coarseStep` patches of the bank, in the last block what is left. */
+export interface CoarseBlock {
+  /** [D, m], as the product takes them */
+  levels: Int8Array;
+  /** [m] */
+  scales: Float32Array;
 }
 
 /** More blocks than this would only make the graph large. */
@@ -27,7 +33,7 @@ export function float32Filter(g: GraphBuilder, bank: Float32Array, dimensions: n
   const size = bank.length / dimensions;
   const step = stepOf(size, 2048);
   const blocks = blocksOf(size, step).map(([from, count]) => {
-    const block = transposed(bank, from, count, dimensions, new Float32Array(dimensions * count));
+    const block = transposed(bank, from, count, dimensions);
     return {
       bank: g.floats(
         block.map(x => -2 * x),
@@ -47,21 +53,19 @@ export function float32Filter(g: GraphBuilder, bank: Float32Array, dimensions: n
  * Products of 8-bit integers, several times faster on processors with instructions for them. `norms` is ||b - mean||^2. Bank patches
  * have a scale each, the queries of a picture share one, rounded anew in each picture.
  */
-export function int8Filter(g: GraphBuilder, { levels, scales, rotation }: CoarseBank, norms: string): Filter {
-  const size = scales.length;
-  const dimensions = levels.length / size;
-  // several blocks in a small bank too, so that there are candidates to choose from
-  const step = stepOf(size, Math.min(1024, Math.ceil(size / 8)));
-  const blocks = blocksOf(size, step).map(([from, count]) => {
-    const block = transposed(levels, from, count, dimensions, new Int8Array(dimensions * count));
+export function int8Filter(g: GraphBuilder, coarse: CoarseBank, norms: string): Filter {
+  const { dimensions, rotation } = coarse;
+  const step = coarse.blocks[0].scales.length;
+  const blocks = coarse.blocks.map(({ levels, scales }, i) => {
+    const count = scales.length;
     return {
-      levels: g.int8s(block, [dimensions, count]),
+      levels: g.int8s(levels, [dimensions, count]),
       scales: g.floats(
-        scales.subarray(from, from + count).map(s => -2 * s),
+        scales.map(s => -2 * s),
         [count]
       ),
       zeros: g.int8s(new Int8Array(count), [count]),
-      norms: slice(g, norms, from, count)
+      norms: slice(g, norms, i * step, count)
     };
   });
   return {
@@ -73,6 +77,9 @@ export function int8Filter(g: GraphBuilder, { levels, scales, rotation }: Coarse
     }
   };
 }
+
+/** Patches in a coarse block of a bank; several blocks in a small bank too, so that there are candidates to choose from. */
+export const coarseStep = (size: number): number => stepOf(size, Math.min(1024, Math.ceil(size / 8)));
 
 /** Patches in one product: its result stays in the cache until the minimum over it is taken. */
 function stepOf(size: number, columns: number): number {
@@ -88,14 +95,9 @@ function slice(g: GraphBuilder, norms: string, from: number, count: number): str
   return g.op('Slice', [norms, g.ints(from), g.ints(from + count), g.ints(0)]);
 }
 
-/** Rows `from` to `from + count` of a row-major matrix as the columns of `into`, [D, count]. */
-function transposed<T extends Float32Array | Int8Array>(
-  rows: T,
-  from: number,
-  count: number,
-  dimensions: number,
-  into: T
-): T {
+/** Rows `from` to `from + count` of a row-major matrix as columns, [D, count]. */
+function transposed(rows: Float32Array, from: number, count: number, dimensions: number): Float32Array {
+  const into = new Float32Array(dimensions * count);
   for (let j = 0; j < count; j++)
     for (let d = 0; d < dimensions; d++) into[d * count + j] = rows[(from + j) * dimensions + d];
   return into;

@@ -85,16 +85,12 @@ function around(g: GraphBuilder, query: string, filter: Filter, size: number, ne
   return g.op('Squeeze', [few, g.ints(0)]);
 }
 
-/** ||b - mean||^2 of every bank patch, float32 [M]. */
-export function bankNorms(
-  bank: Float32Array,
-  dimensions: number,
-  mean: Float32Array = new Float32Array(dimensions)
-): Float32Array {
+/** ||b||^2 of every bank patch, float32 [M]. */
+export function bankNorms(bank: Float32Array, dimensions: number): Float32Array {
   const norms = new Float32Array(bank.length / dimensions);
   for (let i = 0; i < norms.length; i++) {
     let sum = 0;
-    for (let d = 0; d < dimensions; d++) sum += (bank[i * dimensions + d] - mean[d]) ** 2;
+    for (let d = 0; d < dimensions; d++) sum += bank[i * dimensions + d] ** 2;
     norms[i] = sum;
   }
   return norms;

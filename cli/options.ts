@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engine';
+import { PRECISIONS } from '../lib/engine/presets';
 import { UsageError, type Arguments, type Option } from './command';
 
 const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml'];
@@ -17,6 +18,11 @@ export const SETTINGS: Record<string, Option> = {
     type: 'string',
     value: 'A,B',
     help: 'tensors of the backbone to take, shallow first; default: found by themselves'
+  },
+  precision: {
+    type: 'string',
+    value: 'NAME',
+    help: `numbers in which the backbone computes: ${PRECISIONS.join(' or ')} (about twice as fast); default float32`
   },
   preset: { type: 'string', value: 'NAME', help: `${PRESETS.join(' or ')}; default anomalib` },
   size: {
@@ -57,6 +63,7 @@ export function fitSettings(args: Arguments): FitSettings {
       ?.split(',')
       .map(layer => layer.trim())
       .filter(Boolean),
+    precision: args.choice('precision', PRECISIONS),
     inputWidth: width,
     inputHeight: height,
     // as published: 256 before a crop of 224, 366 before one of 320

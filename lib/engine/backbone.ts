@@ -3,7 +3,8 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { GoodpartsError } from './errors';
 import { Candidate, cutModel, layerCandidates, pictureInput } from './onnx/cut';
-import { decodeModel, ModelProto } from './onnx/proto';
+import { decodeModel, ModelProto, reencodeModel } from './onnx/proto';
+import { quantized, type RangeArray } from './ranges';
 import type { Runtime, Session } from './runtime';
 
 /** A network cut after its layers, ready to run. */
@@ -16,6 +17,8 @@ export interface Backbone {
   mean: number[];
   std: number[];
   session: Session;
+  /** the cut graph in float32 */
+  model(): ModelProto;
 }
 
 interface BackboneFacts {
@@ -35,10 +38,16 @@ const STRIDES = [8, 16];
 const PROBE = 256;
 
 /**
- * Reads a backbone, `embedded` or an .onnx file, finds its layers and loads it cut after the deepest one.
+ * Reads a backbone, `embedded` or an .onnx file, finds its layers and loads it cut after the deepest one; in 8 bits where their
+ * ranges are given.
  * @throws GoodpartsError `backbone-missing`, `backbone-unreadable`, `backbone-taps`
  */
-export async function loadBackbone(runtime: Runtime, file: string, layers: string[]): Promise<Backbone> {
+export async function loadBackbone(
+  runtime: Runtime,
+  file: string,
+  layers: string[],
+  ranges?: RangeArray
+): Promise<Backbone> {
   const bytes = await readBackbone(file);
   const sha256 = crypto.createHash('sha256').update(bytes).digest('hex');
   const model = decoded(bytes, file);
@@ -49,9 +58,12 @@ export async function loadBackbone(runtime: Runtime, file: string, layers: strin
   const wanted = layers.length ? layers : (facts.taps ?? []);
   const taps = wanted.length ? wanted : await findLayers(runtime, model, file);
   checkTaps(model, taps, file);
-  const session = await open(runtime, cutModel(model, taps), file);
+  const exact = cutModel(model, taps);
+  const cut = ranges ? reencodeModel(quantized(decodeModel(exact), ranges)) : exact;
+  const session = await open(runtime, cut, file);
   const channels = (await probe(session, file)).map(dims => dims[1]);
-  return { sha256, layers: taps, channels, mean: facts.mean ?? IMAGENET.mean, std: facts.std ?? IMAGENET.std, session };
+  const { mean, std } = { ...IMAGENET, ...facts };
+  return { sha256, layers: taps, channels, mean, std, session, model: () => decodeModel(exact) };
 }
 
 async function readBackbone(file: string): Promise<Buffer> {

@@ -3,7 +3,9 @@ import type { Lease } from './cache';
 import { Detector } from './detector';
 import { doctorChecks, type DoctorSubject } from './doctor';
 import type { GoodpartsError } from './errors';
+import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
+import { Int8Fit, type Int8Parts } from './int8';
 import { completeSettings } from './presets';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
@@ -90,26 +92,23 @@ export class Engine {
       lease.release();
       throw error;
     });
-    const fit = new PatchCoreFit({
-      name,
-      settings: complete,
-      runtime,
-      extractor: lease.value,
-      store,
-      limits: engine.limits ?? {},
-      options
-    });
-    return {
-      get images() {
-        return fit.images;
-      },
-      add: image => fit.add(image),
-      finish: () => fit.finish().finally(lease.release),
-      abort: () => {
-        fit.abort();
-        lease.release();
-      }
-    };
+    const limits = engine.limits ?? {};
+    const open = (extractor: Lease<Extractor>, fitOptions: FitOptions): FitSession =>
+      giveBack(
+        new PatchCoreFit({
+          name,
+          settings: complete,
+          runtime,
+          extractor: extractor.value,
+          store,
+          limits,
+          options: fitOptions
+        }),
+        extractor
+      );
+    if (complete.precision === 'float32') return open(lease, options);
+    const quantized: Int8Parts['quantized'] = ranges => this.resources.extractor(complete, ranges);
+    return new Int8Fit({ runtime, exact: lease, limits, options, quantized, open });
   }
 
   /**
@@ -199,4 +198,19 @@ export class Engine {
       Detector.load(runtime, this.store, name, wanted, settings => this.resources.extractor(settings))
     );
   }
+}
+
+/** The fit, which gives its extractor back when it ends. */
+function giveBack(fit: FitSession, extractor: Lease<Extractor>): FitSession {
+  return {
+    get images() {
+      return fit.images;
+    },
+    add: image => fit.add(image),
+    finish: () => fit.finish().finally(extractor.release),
+    abort: () => {
+      fit.abort();
+      extractor.release();
+    }
+  };
 }

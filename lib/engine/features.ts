@@ -3,8 +3,10 @@ import type { Picture } from './decode';
 import { patchGraph } from './graphs/patch';
 import { preprocessGraph, Window, windowOf } from './graphs/preprocess';
 import { PRESETS } from './presets';
-import { int64, Runtime, Session } from './runtime';
+import { Data, int64, Runtime, Session } from './runtime';
+import type { RangeArray } from './ranges';
 import type { FitSettings } from './types';
+import { hash } from './version';
 
 /** Patch embeddings of pictures: [P, D] each, row-major over a grid of `rows` x `columns` patches. */
 export interface Embeddings {
@@ -25,8 +27,10 @@ export interface Prepared {
 /** Settings that decide what an embedding is: detectors that agree in them share one extractor. */
 const KEYS = ['preset', 'backbone', 'layers', 'inputWidth', 'inputHeight', 'resizeShorter'] as const;
 
-export function extractorKey(settings: Required<FitSettings>): string {
-  return JSON.stringify(KEYS.map(k => settings[k]));
+/** @param ranges of a backbone in 8 bits */
+export function extractorKey(settings: Required<FitSettings>, ranges?: RangeArray): string {
+  const { buffer, byteOffset, byteLength } = ranges?.data ?? new Float32Array();
+  return JSON.stringify([...KEYS.map(k => settings[k]), hash(new Uint8Array(buffer, byteOffset, byteLength))]);
 }
 
 /** Picture to patch embeddings: pre-process, backbone and patch graphs. Fit and score use the same one. */
@@ -35,12 +39,14 @@ export class Extractor {
     readonly backbone: Backbone,
     private readonly preprocess: Session,
     private readonly patch: Session,
-    private readonly settings: Required<FitSettings>
+    private readonly settings: Required<FitSettings>,
+    /** of a backbone in 8 bits */
+    readonly ranges?: RangeArray
   ) {}
 
   /** @throws GoodpartsError when the backbone is missing, unreadable or has no such layers */
-  static async create(runtime: Runtime, settings: Required<FitSettings>): Promise<Extractor> {
-    const backbone = await loadBackbone(runtime, settings.backbone, settings.layers);
+  static async create(runtime: Runtime, settings: Required<FitSettings>, ranges?: RangeArray): Promise<Extractor> {
+    const backbone = await loadBackbone(runtime, settings.backbone, settings.layers, ranges);
     const { pillow, embedding } = PRESETS[settings.preset];
     const size = { width: settings.inputWidth, height: settings.inputHeight };
     const preprocess = await runtime.session(
@@ -50,7 +56,8 @@ export class Extractor {
       backbone,
       preprocess,
       await runtime.session(patchGraph(backbone.channels, embedding)),
-      settings
+      settings,
+      ranges
     );
   }
 
@@ -65,12 +72,16 @@ export class Extractor {
     return { input: input.data, window, width, height };
   }
 
+  /** Prepared pictures as the backbone takes them. */
+  feed(inputs: Float32Array[]): Data {
+    const { inputWidth, inputHeight } = this.settings;
+    return { data: joined(inputs), dims: [inputs.length, 3, inputHeight, inputWidth] };
+  }
+
   /** Embeddings of a batch of prepared pictures, in one run of the backbone. */
   async embed(inputs: Float32Array[]): Promise<Embeddings> {
-    const { inputWidth, inputHeight } = this.settings;
     const { session } = this.backbone;
-    const feed = { data: joined(inputs), dims: [inputs.length, 3, inputHeight, inputWidth] };
-    const maps = await session.run({ [session.inputs[0]]: feed });
+    const maps = await session.run({ [session.inputs[0]]: this.feed(inputs) });
     const layers = this.backbone.layers.map((name, i) => [`layer${i}`, maps[name]] as const);
     const { patches } = await this.patch.run(Object.fromEntries(layers));
     const [, count, dimensions] = patches.dims;

@@ -104,6 +104,7 @@ export class PatchCoreFit implements FitSession {
       const arrays = {
         bank: { data: bank.data, shape: [bank.origin.length, dimensions] },
         'bank-origin': { data: bank.origin, shape: [bank.origin.length] },
+        ...(extractor.ranges && { ranges: extractor.ranges }),
         ...selfTestArrays(picture, selfTest)
       };
       this.check();

@@ -1,5 +1,5 @@
 import { GoodpartsError } from './errors';
-import type { FitSettings, PresetName } from './types';
+import type { FitSettings, Precision, PresetName } from './types';
 
 /** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
 export interface Preset {
@@ -22,6 +22,7 @@ export interface Preset {
 const shared = {
   backbone: 'embedded',
   layers: [],
+  precision: 'float32' as const,
   coresetRatio: 0.1,
   bankSize: 0,
   neighbours: 9,
@@ -53,6 +54,8 @@ export const PRESETS: Record<PresetName, Preset> = {
     anchors: 10
   }
 };
+
+export const PRECISIONS: Precision[] = ['float32', 'int8'];
 
 type Rule = [key: keyof FitSettings, ok: (n: number) => boolean, says: string];
 const whole = Number.isInteger;
@@ -87,6 +90,11 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
         'fit-settings',
         `The setting ${key} must be ${says}; it is ${JSON.stringify(settings[key])}.`
       );
+  if (!PRECISIONS.includes(settings.precision))
+    throw new GoodpartsError(
+      'fit-settings',
+      `The setting precision must be float32 or int8; it is ${JSON.stringify(settings.precision)}.`
+    );
   const { resizeShorter, inputWidth, inputHeight } = settings;
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(

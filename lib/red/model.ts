@@ -8,6 +8,7 @@ import type {
   DeviceReport,
   EngineOptions,
   FitSettings,
+  Precision,
   PresetName
 } from '../engine';
 import { DetectorStore } from '../engine/store';
@@ -20,6 +21,7 @@ export interface ModelConfig extends NodeDef {
   detector: string;
   backbone: string;
   layers: string;
+  precision: '' | Precision;
   preset: PresetName;
   inputWidth: string | number;
   inputHeight: string | number;
@@ -63,6 +65,7 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     preset: config.preset || undefined,
     backbone: config.backbone || undefined,
     layers: layers.length > 0 ? layers : undefined,
+    precision: config.precision || undefined,
     inputWidth: optionalNumber(config, 'inputWidth'),
     inputHeight: optionalNumber(config, 'inputHeight'),
     resizeShorter: optionalNumber(config, 'resizeShorter'),

@@ -9,6 +9,7 @@ export interface TensorProto {
   dims?: (number | { toNumber(): number })[];
   dataType?: number;
   rawData?: Uint8Array;
+  floatData?: number[];
 }
 export interface AttributeProto {
   name: string;
@@ -18,6 +19,7 @@ export interface AttributeProto {
   s?: Uint8Array;
   ints?: number[];
   floats?: number[];
+  t?: TensorProto;
   g?: GraphProto;
   graphs?: GraphProto[];
 }
@@ -53,7 +55,7 @@ export interface ModelProto {
 }
 
 /** TensorProto.DataType */
-export const DataType = { float: 1, uint8: 2, int32: 6, int64: 7 } as const;
+export const DataType = { float: 1, uint8: 2, int8: 3, int32: 6, int64: 7 } as const;
 export type DataTypeName = keyof typeof DataType;
 
 let modelType: protobuf.Type | undefined;

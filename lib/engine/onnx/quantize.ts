@@ -55,7 +55,9 @@ class Quantizer {
     for (const node of draft.node) if (!swallowed.has(node)) this.add(node);
     const used = new Set(this.node.flatMap(n => n.input));
     const initializer = this.initializer.filter(t => used.has(t.name!));
-    const graph: GraphProto = { ...this.model.graph, node: this.node, initializer };
+    // a layer of the patches is dequantised under its own name, and once more only where the network goes on from it
+    const node = this.node.filter(n => n.output.some(name => used.has(name) || this.plan.outputs.has(name)));
+    const graph: GraphProto = { ...this.model.graph, node, initializer };
     return { ...this.model, graph };
   }
 

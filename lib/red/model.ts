@@ -26,7 +26,7 @@ export interface ModelConfig extends NodeDef {
   layers: string;
   layerWeights: string | number;
   augment: Required<FitSettings>['augment'];
-  precision: '' | Precision;
+  precision: Precision;
   preset: PresetName;
   inputWidth: string | number;
   inputHeight: string | number;

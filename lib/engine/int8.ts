@@ -19,7 +19,7 @@ const COMPARED = 3;
  * Largest error of a picture's embeddings that is accepted, relative to their length. 8 bits done well give .03 to .07 (embedded backbone,
  * ResNet18, ResNet50); see docs/architecture.md.
  */
-const TOLERANCE = 0.2;
+const TOLERANCE = 0.15;
 
 export interface Int8Parts {
   runtime: Runtime;

@@ -14,12 +14,6 @@ export interface Range {
 /** By name of the tensor. */
 export type Ranges = Map<string, Range>;
 
-/**
- * Patches of a defect may lie outside what good pictures gave: the layers that they are made of have room. Inside the network
- * no room gave the smaller error.
- */
-const HEADROOM = 1.5;
-
 /** The tensors whose ranges `quantize` needs, in an order that depends on the model alone. */
 export const rangeTensors = (model: ModelProto): string[] => planOf(model).tensors;
 
@@ -144,18 +138,16 @@ interface Scale {
   zero: number;
 }
 
-function scalesOf({ ends, tensors, outputs }: Plan, ranges: Ranges): Map<string, Scale> {
+function scalesOf({ ends, tensors }: Plan, ranges: Ranges): Map<string, Scale> {
   // the maximum of bytes is one of them: same scale
   const pools = new Map([...ends].flatMap(([n, end]) => (n.opType === 'MaxPool' ? [[end, n.input[0]]] : [])));
-  const computed = new Set(ends.values());
   return new Map(
     tensors.map(name => {
       let from = name;
       while (pools.has(from)) from = pools.get(from)!;
-      const room = outputs.has(name) && computed.has(name) ? HEADROOM : 1;
       // zero has to be exact: it is what pads a picture
-      const low = Math.min(ranges.get(from)!.low, 0) * room;
-      const high = Math.max(ranges.get(from)!.high, 0) * room;
+      const low = Math.min(ranges.get(from)!.low, 0);
+      const high = Math.max(ranges.get(from)!.high, 0);
       const step = Math.fround((high - low) / 255) || 1;
       return [name, { step, zero: Math.round(-low / step) }];
     })

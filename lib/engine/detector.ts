@@ -6,6 +6,7 @@ import { GoodpartsError } from './errors';
 import { Embeddings, Extractor, Prepared } from './features';
 import { MapHead, createSearch, SearchHead } from './head';
 import { regions } from './regions';
+import type { RangeArray } from './ranges';
 import type { Runtime } from './runtime';
 import { checkSelfTest } from './selftest';
 import type { DetectorStore, StoredDetector } from './store';
@@ -42,13 +43,14 @@ export class Detector {
     store: DetectorStore,
     name: string,
     version: string,
-    extractorFor: (settings: StoredDetector['info']['settings']) => Promise<Lease<Extractor>>
+    extractorFor: (settings: StoredDetector['info']['settings'], ranges?: RangeArray) => Promise<Lease<Extractor>>
   ): Promise<Detector> {
     const { settings, dimensions, backboneSha256, selfTest } = await store.info(name, version);
     // side by side: the bank is read and hashed in other threads while the backbone is loaded in this one
     const reading = store.read(name, version);
     reading.catch(() => {});
-    const extractor = await extractorFor(settings);
+    const ranges = settings.precision === 'int8' ? ((await reading).arrays.ranges as RangeArray) : undefined;
+    const extractor = await extractorFor(settings, ranges);
     try {
       const stored = await reading;
       if (extractor.value.backbone.sha256 !== backboneSha256)

@@ -7,17 +7,21 @@ import { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
 import { locateBackbone } from './library';
+import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from './memory';
+import { planFit } from './plan';
 import { completeSettings } from './presets';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
 import type {
   DetectorInfo,
   DeviceReport,
+  FitPlan,
   FitProgress,
   FitResult,
   FitSettings,
   ImageInput,
   ImageLimits,
+  PlanRequest,
   ScoreResult
 } from './types';
 
@@ -29,9 +33,13 @@ export interface EngineOptions extends ResourceOptions {
   limits?: Partial<ImageLimits>;
   /** versions of a detector that stay for rollback, the current one included; 0: all */
   keepVersions?: number;
+  /** MB that the process of a fit may take; default: three quarters of what is free, or of the container's limit */
+  maxMemory?: number;
 }
 
 export interface FitOptions {
+  /** how many will be added; default: as many as there may be */
+  images?: number;
   onProgress?: (progress: FitProgress) => void;
   signal?: AbortSignal;
 }
@@ -88,7 +96,7 @@ export class Engine {
 
   /**
    * Starts a fit into which images are put one by one.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `backbone-*`, `store-write`
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
@@ -98,9 +106,12 @@ export class Engine {
     const { store, options: engine } = this;
     const { size } = lease.value;
     let note: string | undefined;
+    let checkMemory: MemoryCheck;
     try {
       note = otherSize(settings, complete, lease.value);
       await store.checkWritable(name);
+      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images);
+      checkMemory(0);
     } catch (error) {
       lease.release();
       throw error;
@@ -112,6 +123,7 @@ export class Engine {
       extractor: lease.value,
       store,
       limits: engine.limits ?? {},
+      checkMemory,
       options
     });
     return {
@@ -206,6 +218,25 @@ export class Engine {
       device: runtime.device,
       checks: await Promise.all(doctorChecks(runtime, this.store.folder, this.backbones, subject))
     };
+  }
+
+  /**
+   * Predicts a fit from some seconds of measurement: how long, how much memory and disk, how large and fast the detector. Saves nothing.
+   * @throws GoodpartsError as `startFit`, but for `fit-memory`, which is part of the answer
+   */
+  async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
+    const complete = completeSettings(settings);
+    const lease = await this.extractor(complete);
+    try {
+      const { width: inputWidth, height: inputHeight } = lease.value.size;
+      const fitted = { ...complete, inputWidth, inputHeight };
+      const bound = await fitBound(lease.value, fitted, request.images);
+      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request);
+      const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
+      return { ...plan, ...(refusal && { refusal }) };
+    } finally {
+      lease.release();
+    }
   }
 
   /** Frees everything that is loaded and not in use. */

@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'fit-no-images'
   | 'fit-settings'
   | 'fit-aborted'
+  | 'fit-memory'
   | 'backbone-missing'
   | 'backbone-damaged'
   | 'backbone-download'

@@ -8,6 +8,8 @@ import type { FitSettings } from './types';
 const MB = 2 ** 20;
 /** Share of the memory that can be had which a fit may take unless said otherwise: the rest is the system's and the flow's. */
 const SHARE = 0.75;
+/** What decoding and the network's first pictures add to what the process has then, bytes; measured with pictures of 0.25 to 1 megapixel. */
+const PICTURES = 60 * MB;
 /** MB below which a smaller memory limit makes a coreset too coarse: rather the bank is made smaller. */
 const LEAST_LIMIT = 16;
 
@@ -44,7 +46,7 @@ export async function fitBound(
   const { width, height } = extractor.size;
   const { patches, dimensions } = await extractor.embed([new Float32Array(3 * width * height)]);
   const patchesPerImage = (patches[0].length / dimensions) * COPIES[settings.augment];
-  return { ...settings, images, dimensions, patchesPerImage, base: process.memoryUsage().rss };
+  return { ...settings, images, dimensions, patchesPerImage, base: process.memoryUsage().rss + PICTURES };
 }
 
 /**

@@ -23,7 +23,7 @@ import { RowFile } from './workfile';
 /** Numbers of a bank that is searched for the measurement; a larger one takes longer in proportion. */
 const MEASURED_BANK = { numbers: 4e6, least: 2048 };
 /** Milliseconds that one kind of work is repeated for, and how often at the least. */
-const REPEAT = { ms: 350, least: 3 };
+const REPEAT = { ms: 250, least: 3 };
 /** From here on the cells take over; their search grows with this power of the bank, and making them takes so many searches. */
 const CELLS = { power: 0.65, searches: 10, growth: 0.8 };
 /** A gathering of a detector's small texts: detector.json without scores, checksums, heads of the arrays; and bytes of one score. */
@@ -114,6 +114,8 @@ interface Measured {
   /** milliseconds that a picture takes in a fit, with its copies and the working file; and from file to patches in a score */
   learned: number;
   scored: number;
+  /** milliseconds to read its patches back */
+  readBack: number;
 }
 
 async function measurePicture(
@@ -134,8 +136,10 @@ async function measurePicture(
       await file.write(0, patches[0]);
     });
     const scored = settings.augment === 'none' ? learned : await usual(read);
+    const all = Int32Array.from({ length: first.embeddings.rows * first.embeddings.columns }, (_, i) => i);
+    const readBack = await usual(() => file.gather(all));
     const { width, height } = first.prepared;
-    return { ...first, width, height, learned, scored };
+    return { ...first, width, height, learned, scored, readBack };
   } finally {
     await file.close();
   }
@@ -144,7 +148,7 @@ async function measurePicture(
 /** Milliseconds: making the search, one search, the map of a score, and one image of the calibration. */
 async function measureSearch(
   runtime: Runtime,
-  { embeddings, prepared, width, height }: Measured,
+  { embeddings, prepared, width, height, readBack }: Measured,
   bankSize: number,
   images: number,
   settings: Required<FitSettings>
@@ -165,10 +169,16 @@ async function measureSearch(
   try {
     const { distances } = await search.search(patches[0]);
     const whole = await usual(() => search.search(patches[0]));
-    const top = await usual(() => search.search(patches[0].subarray(0, dimensions)));
-    const own = bank.subarray(0, Math.max(1, Math.min(size, Math.ceil(bankSize / images))) * dimensions);
-    const approach = await usual(() => pairs.approach(patches[0], own, distances.slice()));
-    const inInput = await usual(() => map.inInput(distances, embeddings, settings));
+    const count = Math.max(1, Math.min(size, Math.ceil(bankSize / images)));
+    const own = Int32Array.from({ length: count }, (_, i) => i);
+    const without = await usual(() => search.search(patches[0], own));
+    const top = await usual(() => search.search(patches[0].subarray(0, dimensions), own));
+    const others = bank.subarray(0, count * dimensions);
+    const approach = await usual(() => pairs.approach(patches[0], others, distances.slice()));
+    const inInput = await usual(async () => {
+      const { data } = await map.inInput(distances, embeddings, settings);
+      data.reduce((a, b) => Math.max(a, b), 0);
+    });
     const drawnMap = await usual(async () => {
       const found = await map.inOriginal(distances, embeddings, settings, prepared.window, { width, height }, false);
       regions(found.data, found.width, found.height, Infinity, { imageWidth: width, imageHeight: height });
@@ -180,8 +190,8 @@ async function measureSearch(
       created: making,
       search: whole * factor,
       map: drawnMap,
-      // the patch that decides is searched again where it is another one than before: for every other image
-      calibrated: (whole + top / 2) * factor + approach + inInput
+      // where another patch decides than before, it is searched again
+      calibrated: (without + top) * factor + 2 * readBack + approach + inInput
     };
   } finally {
     await Promise.all([search, map, pairs].map(part => part.release()));

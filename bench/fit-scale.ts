@@ -1,23 +1,22 @@
-// How a fit grows with its images: `node dist/bench/fit-scale.js [--images FOLDER] [--backbone FILE] [--bank N] [--large]`.
-// Every fit runs in a process of its own, for the peak of its memory (VmHWM, Linux).
-import { spawnSync } from 'node:child_process';
+// Fits of as many pictures as are asked for, each in a process of its own, for the peak of its memory (VmHWM, Linux).
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 import { Engine, GoodpartsError } from '../lib/engine';
 import type { RawImage } from '../lib/engine/types';
 import { randomStream } from '../lib/engine/random';
 import { readMvtec } from '../lib/mvtec';
-import { writeSample } from '../lib/sample';
+import { apart } from './apart';
 
-interface Job {
+export interface FitJob {
   /** in MVTec layout */
   folder: string;
   images: number;
   backbone: string;
+  /** most patches in the bank; 0: a tenth of all */
   bankSize: number;
+  threads: number;
 }
 
 export interface FitRow {
@@ -26,8 +25,8 @@ export interface FitRow {
   peakMb: number;
   fitSeconds: number;
   detectorMb: number;
-  /** median of one picture, all stages */
-  scoreMs: number;
+  /** one picture, all stages, each */
+  scoreMs: number[];
   radius: number;
   stages: Record<string, number>;
 }
@@ -69,14 +68,14 @@ function varied({ data, width, height }: RawImage, random: () => number): RawIma
 }
 
 const peakMb = (): number =>
-  Math.round(Number(/VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))?.[1] ?? NaN) / 1024);
+  Math.round((Number(/VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))?.[1] ?? NaN) * 1024) / 1e6);
 
-/** One fit and some scores, in this process. */
-async function work({ folder, images, backbone, bankSize }: Job): Promise<FitRow> {
+/** One fit and some scores, in this process; for `apart`. */
+export async function work({ folder, images, backbone, bankSize, threads }: FitJob): Promise<FitRow> {
   const store = fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-fit-scale-'));
   try {
     const { train, test } = await readMvtec(folder);
-    const engine = new Engine({ store });
+    const engine = new Engine({ store, threads, device: 'cpu' });
     const files = train.map(t => t.path);
     const fit = await engine.fit('scale', pictures(files, images), { backbone, bankSize });
     const peak = peakMb();
@@ -95,7 +94,7 @@ async function work({ folder, images, backbone, bankSize }: Job): Promise<FitRow
       peakMb: peak,
       fitSeconds: Math.round(total / 100) / 10,
       detectorMb: Math.round(bytes / 1e5) / 10,
-      scoreMs: Math.round(times.sort((a, b) => a - b)[times.length >> 1] * 10) / 10,
+      scoreMs: times,
       radius: fit.radius,
       stages
     };
@@ -104,58 +103,5 @@ async function work({ folder, images, backbone, bankSize }: Job): Promise<FitRow
   }
 }
 
-/** The same in a process of its own. */
-function apart(job: Job): FitRow {
-  const { status, stdout } = spawnSync(process.execPath, [__filename, '--job', JSON.stringify(job)], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit']
-  });
-  if (status !== 0) throw new Error(`The fit of ${job.images} pictures failed.`);
-  return JSON.parse(stdout) as FitRow;
-}
-
-/** Fits of more and more pictures, with a bank of a fixed size. The largest takes several minutes. */
-export function fitScaleBench(
-  folder: string,
-  { backbone = 'embedded', bankSize = 4000, large = false } = {}
-): FitRow[] {
-  return [100, 1000, ...(large ? [10000] : [])].map(images => apart({ folder, images, backbone, bankSize }));
-}
-
-/** A fit of 209 pictures (MVTec AD bottle's number) and a tenth of their patches. */
-export function fitBench(folder: string, backbone = 'embedded', images = 209): FitRow {
-  return apart({ folder, images, backbone, bankSize: 0 });
-}
-
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      job: { type: 'string' },
-      images: { type: 'string' },
-      backbone: { type: 'string', default: 'embedded' },
-      bank: { type: 'string', default: '4000' },
-      count: { type: 'string' },
-      large: { type: 'boolean', default: false }
-    }
-  });
-  if (values.job) return void console.log(JSON.stringify(await work(JSON.parse(values.job) as Job)));
-  const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-fit-scale-'));
-  try {
-    const folder = values.images ?? path.join(scratch, 'sample');
-    if (!values.images) await writeSample(folder);
-    const { backbone, large } = values;
-    if (values.count)
-      console.log(
-        JSON.stringify(apart({ folder, images: Number(values.count), backbone, bankSize: Number(values.bank) }))
-      );
-    else {
-      console.log(JSON.stringify(fitBench(folder, backbone)));
-      for (const row of fitScaleBench(folder, { backbone, bankSize: Number(values.bank), large }))
-        console.log(JSON.stringify(row));
-    }
-  } finally {
-    fs.rmSync(scratch, { recursive: true, force: true });
-  }
-}
-
-if (require.main === module) void main();
+/** A fit in a process of its own. */
+export const fitApart = (job: FitJob): FitRow => apart<FitRow>(__filename, job);

@@ -10,8 +10,8 @@ import { encodeNpy } from '../lib/engine/npy';
 import { perturbed } from '../lib/engine/perturb';
 import { completeSettings, PRESETS } from '../lib/engine/presets';
 import { Runtime } from '../lib/engine/runtime';
-import { percentile } from '../lib/engine/threshold';
 import type { FitSettings } from '../lib/engine/types';
+import { timed } from './rounds';
 
 export interface IndexBenchOptions {
   /** good parts that banks are made of, and pictures to search with; encoded */
@@ -26,9 +26,9 @@ export interface IndexBenchOptions {
 export interface IndexBenchRow {
   bank: number;
   dimensions: number;
-  /** one picture, median: the whole bank in 8 bits, and its cells */
-  wholeMs: number;
-  cellsMs: number;
+  /** each picture: the whole bank in 8 bits, and its cells */
+  wholeMs: number[];
+  cellsMs: number[];
   /** share of the patches for which the cells give the nearest distance, within a thousandth */
   recall: number;
   buildS: number;
@@ -100,29 +100,17 @@ async function measure(
   const { distance, score } = PRESETS[settings.preset];
   const rating = { neighbours: settings.neighbours, distance, score };
   const whole = await WholeSearch.create(runtime, bank, dimensions, rating);
-  const wholeMs = await medianMs(queries, patches => whole.search(patches));
+  const wholeMs = await timed(queries, patches => whole.search(patches), 1);
   await whole.release();
   const start = performance.now();
   const cells = await LargeSearch.create(runtime, bank, dimensions, rating);
   const buildS = (performance.now() - start) / 1000;
-  const cellsMs = await medianMs(queries, patches => cells.search(patches));
+  const cellsMs = await timed(queries, patches => cells.search(patches), 1);
   const recall = await recallOf(runtime, cells, bank, dimensions, queries);
   const fileMb = Object.values(cells.arrays()).reduce((sum, array) => sum + encodeNpy(array).length / 1e6, 0);
   await cells.release();
   const size = bank.length / dimensions;
   return { bank: size, dimensions, wholeMs, cellsMs, recall, buildS: round(buildS), fileMb: round(fileMb) };
-}
-
-async function medianMs(queries: Float32Array[], search: (patches: Float32Array) => Promise<unknown>): Promise<number> {
-  const times: number[] = [];
-  await search(queries[0]);
-  for (const patches of queries) {
-    const start = performance.now();
-    await search(patches);
-    times.push(performance.now() - start);
-  }
-  times.sort((a, b) => a - b);
-  return round(percentile(times, 50));
 }
 
 async function recallOf(

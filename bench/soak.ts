@@ -1,4 +1,4 @@
-// `npm run bench -- --soak MINUTES`: scores back to back in a real Node-RED and prints what memory it and its engine hold.
+// Scores back to back in a real Node-RED and prints what memory it and its engine hold.
 import { startLoad, type Load } from './node-red-load';
 import { usage } from './proc';
 import { round } from './rounds';

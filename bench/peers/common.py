@@ -5,7 +5,7 @@ import statistics
 import time
 from pathlib import Path
 
-THREADS = 2
+THREADS = int(os.environ.get("PEER_THREADS", 2))
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, str(THREADS))
 
@@ -59,7 +59,7 @@ def peak_mb():
 
 
 def timed(call, items, warm_up=WARM_UP):
-    """Calls once per item after a warm-up on the first; milliseconds: median, 5th and 95th percentile, and the least."""
+    """Calls once per item after a warm-up on the first; milliseconds: all, their median, 5th and 95th percentile, and the least."""
     for _ in range(warm_up):
         call(items[0])
     times = []
@@ -69,7 +69,8 @@ def timed(call, items, warm_up=WARM_UP):
         times.append((time.perf_counter() - start) * 1e3)
     p5, p95 = np.percentile(times, [5, 95])
     figures = {"median": statistics.median(times), "p5": p5, "p95": p95, "min": min(times)}
-    return {**{k: round(float(v), 1) for k, v in figures.items()}, "n": len(times)}
+    figures = {k: round(float(v), 1) for k, v in figures.items()}
+    return {**figures, "n": len(times), "times": [round(t, 2) for t in times]}
 
 
 def radius(points, centres, chunk=2048):

@@ -2,7 +2,7 @@
 
     run.py --peer anomalib|openvino|faiss|sklearn --backbone resnet18|wide_resnet50_2 --images FOLDER --json FILE
 
-One process, two threads. The memory is the peak of this process up to the end of the fit.
+One process; PEER_THREADS threads, two unless set. The memory is the peak of this process up to the end of the fit.
 """
 
 import argparse

@@ -107,7 +107,8 @@ function checkModel(bytes: Buffer, shown: string): void {
   try {
     pictureInput(decodeModel(bytes).graph, shown);
   } catch (error) {
-    throw error instanceof GoodpartsError ? refuse(error.message) : error;
+    if (!(error instanceof GoodpartsError)) throw error;
+    throw refuse(error.message.startsWith(shown) ? error.message : `${shown}: ${error.message}`);
   }
 }
 

@@ -48,14 +48,15 @@ describe('A score that is not wanted any more', () => {
   });
 
   it('is left when it is taken back; what was scored before stays', async () => {
-    const taken = Array.from({ length: 40 }, () => new AbortController());
+    const taken = [new AbortController(), new AbortController()];
+    const many = Array.from({ length: 8 }, () => images).flat();
     const kept = client.score('screw', [images[0]]);
-    const calls = taken.map(({ signal }) => client.score('screw', images, {}, signal));
-    await calls[0];
+    const calls = taken.map(({ signal }) => client.score('screw', many, {}, signal));
+    await kept;
     for (const each of taken) each.abort();
     const all = (await Promise.all(calls)).map(codes);
-    assert.deepEqual(new Set(all[0]), new Set(['scored']));
-    assert.deepEqual(new Set(all.at(-1)), new Set(['score-cancelled']));
+    assert.ok(all.flat().every(code => code === 'scored' || code === 'score-cancelled'));
+    assert.ok(all[1].includes('score-cancelled'), 'nothing was taken back');
     assert.deepEqual(codes(await kept), ['scored']);
     assert.deepEqual(codes(await client.score('screw', [images[1]])), ['scored'], 'the engine goes on');
   });

@@ -1,0 +1,50 @@
+// Banks of thousands to a million patches: search of the whole bank against search in its cells.
+import fs from 'node:fs';
+import { apart } from '../apart';
+import type { Context } from '../context';
+import { indexBench, type IndexBenchRow } from '../index';
+import type { Row, SectionResult } from '../result';
+import { round, spread } from '../rounds';
+
+interface Job {
+  pictures: string[];
+  tests: string[];
+  sizes: number[];
+  threads: number;
+}
+
+export function work({ pictures, tests, sizes, threads }: Job): Promise<IndexBenchRow[]> {
+  const read = (files: string[]): Buffer[] => files.map(file => fs.readFileSync(file));
+  return indexBench({ train: read(pictures), test: read(tests), sizes, threads });
+}
+
+export async function run({ options, pictures, tests }: Context): Promise<SectionResult> {
+  const { rounds, threads, quick, long } = options;
+  const sizes = quick ? [1000, 3000] : [1000, 10_000, 100_000];
+  const job: Job = { pictures, tests: tests.slice(0, quick ? 2 : 12), sizes, threads };
+  const found = Array.from({ length: rounds }, () => apart<IndexBenchRow[]>(__filename, job));
+  // takes minutes, and 4 GiB of memory: once
+  if (long) found.push(apart<IndexBenchRow[]>(__filename, { ...job, sizes: [1_000_000] }));
+  const all = long ? [...sizes, 1_000_000] : sizes;
+  const rows = all.map(bank =>
+    rowOf(
+      bank,
+      found.flat().filter(row => row.bank === bank)
+    )
+  );
+  return {
+    rows,
+    notes: ['Embedded backbone, patches of the training pictures and of shifted, lit and mirrored copies.']
+  };
+}
+
+function rowOf(bank: number, rows: IndexBenchRow[]): Row {
+  return {
+    bank,
+    wholeMs: spread(rows.flatMap(row => row.wholeMs)),
+    cellsMs: spread(rows.flatMap(row => row.cellsMs)),
+    recall: rows[0].recall,
+    buildSeconds: spread(rows.map(row => row.buildS)),
+    fileMb: round(rows[0].fileMb)
+  };
+}

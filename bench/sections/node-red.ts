@@ -1,0 +1,63 @@
+// Pictures a second: the engine alone against the engine inside Node-RED, with the delay of Node-RED's event loop.
+import fs from 'node:fs';
+import path from 'node:path';
+import { Engine } from '../../lib/engine';
+import { apart } from '../apart';
+import { storeOf, type Context } from '../context';
+import { engineLoad, type EngineLoad } from '../engine-load';
+import { nodeRedLoad, type Measured } from '../node-red-load';
+import type { Row, SectionResult } from '../result';
+import { spread } from '../rounds';
+
+interface Job {
+  store: string;
+  pictures: string[];
+  seconds: number;
+  /** pictures under way in the bare engine; without: inside Node-RED */
+  ahead?: number;
+  threads: number;
+  userDir: string;
+}
+
+/** One, and as many as gain something from decoding beside the network. */
+const AHEAD = [1, 2, 4];
+
+export async function work(job: Job): Promise<EngineLoad | Measured> {
+  const { store, seconds, ahead, threads, userDir } = job;
+  const pictures = job.pictures.map(file => fs.readFileSync(file));
+  if (ahead) return engineLoad(new Engine({ store, threads, device: 'cpu' }), 'bench', pictures, seconds, ahead);
+  return nodeRedLoad({ store, detector: 'bench', pictures, seconds, userDir });
+}
+
+export async function run(context: Context): Promise<SectionResult> {
+  const { rounds, seconds, threads } = context.options;
+  const pictures = context.pictures.slice(0, 32);
+  const userDir = path.join(context.folder, 'user');
+  const job: Job = { store: storeOf(context, context.backbones[0]), pictures, seconds, threads, userDir };
+  const bare = new Map<number, EngineLoad[]>(AHEAD.map(ahead => [ahead, []]));
+  const inside: Measured[] = [];
+  for (let round = 0; round < rounds; round++) {
+    for (const [ahead, loads] of bare) loads.push(apart<EngineLoad>(__filename, { ...job, ahead }));
+    inside.push(apart<Measured>(__filename, job));
+  }
+  const alone = [...bare].map(([ahead, loads]): Row => ({
+    system: `the engine alone, ${ahead} under way`,
+    perSecond: spread(loads.map(load => load.perSecond)),
+    cpuMs: spread(loads.map(load => load.cpuMs))
+  }));
+  const most = Math.max(...[...bare.values()].map(loads => spread(loads.map(load => load.perSecond)).median));
+  const perSecond = spread(inside.map(load => load.perSecond));
+  const within: Row = {
+    system: 'Node-RED',
+    perSecond,
+    share: Math.round((100 * perSecond.median) / most),
+    cpuMs: spread(inside.map(load => load.cpuMs.nodeRed + load.cpuMs.engine)),
+    nodeRedCpuMs: spread(inside.map(load => load.cpuMs.nodeRed)),
+    delayP99: spread(inside.map(load => load.eventLoopDelayMs.p99)),
+    delayMax: spread(inside.map(load => load.eventLoopDelayMs.max))
+  };
+  return {
+    rows: [...alone, within],
+    notes: [`${seconds} s each time, pictures of the section score, embedded backbone.`]
+  };
+}

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { GoodpartsError } from '../lib/engine/errors';
 import { columns, EXIT, helpOf, parse, UsageError, type Command } from './command';
 import { activate } from './commands/activate';
+import { plan } from './commands/plan';
 import { remove } from './commands/delete';
 import { doctor } from './commands/doctor';
 import { evaluate } from './commands/evaluate';
@@ -21,6 +22,7 @@ const COMMANDS: Record<string, Command> = {
   activate,
   delete: remove,
   models,
+  plan,
   sample,
   doctor
 };

@@ -16,6 +16,14 @@ export const STORE: Record<string, Option> = {
 export const DEVICE: Record<string, Option> = {
   device: { type: 'string', value: 'DEVICE', help: `${DEVICES.join(', ')}; default auto` }
 };
+/** Of a fit: what it may take of this machine. */
+export const ROOM: Record<string, Option> = {
+  'max-memory': {
+    type: 'string',
+    value: 'MB',
+    help: 'a fit that would need more is refused; default three quarters of what is free, or of the container'
+  }
+};
 export const SETTINGS: Record<string, Option> = {
   backbone: {
     type: 'string',
@@ -50,6 +58,11 @@ export const SETTINGS: Record<string, Option> = {
   },
   coreset: { type: 'string', value: 'SHARE', help: 'share of the patches to keep, above 0 and up to 1; default 0.1' },
   bank: { type: 'string', value: 'N', help: 'upper bound of the patches to keep; default none' },
+  memory: {
+    type: 'string',
+    value: 'MB',
+    help: 'memory for what a fit knows of each patch; beyond it patches are reduced; default 256'
+  },
   seed: {
     type: 'string',
     value: 'N',
@@ -60,12 +73,19 @@ export const SETTINGS: Record<string, Option> = {
 export const storeOf = (args: Arguments): string => args.text('store') ?? './goodparts';
 
 export function engineOptions(args: Arguments): EngineOptions {
-  return { store: storeOf(args), device: args.choice('device', DEVICES) };
+  return { store: storeOf(args), device: args.choice('device', DEVICES), maxMemory: roomOf(args) };
 }
 
-function sizeOf(text: string): { width: number; height: number } {
+function roomOf(args: Arguments): number | undefined {
+  const room = args.number('max-memory');
+  if (room !== undefined && !(room > 0)) throw new UsageError(`--max-memory takes a number of MB above 0, not ${room}`);
+  return room;
+}
+
+/** `1024x768` or `1024`. @throws UsageError */
+export function sizeOf(text: string, option = 'size'): { width: number; height: number } {
   const match = /^(\d+)(?:x(\d+))?$/i.exec(text);
-  if (!match) throw new UsageError(`--size takes WIDTHxHEIGHT or one number, not "${text}"`);
+  if (!match) throw new UsageError(`--${option} takes WIDTHxHEIGHT or one number, not "${text}"`);
   return { width: Number(match[1]), height: Number(match[2] ?? match[1]) };
 }
 
@@ -98,6 +118,7 @@ export function fitSettings(args: Arguments): FitSettings {
     resizeShorter: preset === 'pci' && width && height ? Math.round((Math.max(width, height) * 256) / 224) : undefined,
     coresetRatio: args.number('coreset'),
     bankSize: args.number('bank'),
+    memoryLimit: args.number('memory'),
     seed: args.number('seed')
   };
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));

@@ -65,7 +65,11 @@ export async function fitFiles(
   { signal, onProgress, onBad }: FitFilesOptions = {}
 ): Promise<FitResult> {
   const afterImages = (progress: FitProgress) => progress.stage !== 'images' && onProgress?.(progress);
-  const session = await engine.startFit(name, settings, { signal, onProgress: afterImages });
+  const session = await engine.startFit(name, settings, {
+    signal,
+    images: files.length,
+    onProgress: afterImages
+  });
   try {
     for (const [done, file] of files.entries()) {
       onProgress?.({ stage: 'images', done, total: files.length });

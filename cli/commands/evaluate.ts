@@ -5,7 +5,7 @@ import type { DefectEvaluation, Evaluation } from '../../lib/evaluate';
 import { readMvtec } from '../../lib/mvtec';
 import { GoodpartsError } from '../../lib/engine/errors';
 import { EXIT, UsageError, type Command } from '../command';
-import { DEVICE, engineOptions, fitSettings, SETTINGS, STORE } from '../options';
+import { DEVICE, engineOptions, fitSettings, ROOM, SETTINGS, STORE } from '../options';
 import { print, printJson, Progress, table } from '../output';
 import { interruptible, withEngine } from '../run';
 
@@ -57,6 +57,7 @@ export const evaluate: Command = {
   operands: '<class folder>',
   options: {
     ...SETTINGS,
+    ...ROOM,
     ...DEVICE,
     store: { ...STORE.store, help: 'where downloaded and imported backbones are; default ./goodparts' },
     json: { type: 'string', value: 'FILE', help: 'write the figures as JSON; - prints them, and only them' }

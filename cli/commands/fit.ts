@@ -2,7 +2,7 @@ import { GoodpartsError } from '../../lib/engine/errors';
 import { fitFiles, picturesIn } from '../../lib/pictures';
 import { trainingPictures } from '../../lib/mvtec';
 import { EXIT, type Command } from '../command';
-import { DEVICE, engineOptions, fitSettings, SETTINGS, STORE } from '../options';
+import { DEVICE, engineOptions, fitSettings, ROOM, SETTINGS, STORE } from '../options';
 import { print, printJson, Progress } from '../output';
 import { interruptible, withEngine } from '../run';
 
@@ -11,6 +11,7 @@ export const fit: Command = {
   operands: '<detector> <folder>',
   options: {
     ...SETTINGS,
+    ...ROOM,
     ...DEVICE,
     ...STORE,
     json: { type: 'boolean', help: 'print the result as one JSON object' }

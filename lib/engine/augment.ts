@@ -6,6 +6,9 @@ import type { FitSettings } from './types';
 
 type Augment = Required<FitSettings>['augment'];
 
+/** Pictures that are learned of each one, itself included. */
+export const COPIES: Record<Augment, number> = { none: 1, flips: 4, rotations: 8 };
+
 /** AnomalyDINO's eight turns of a reference picture. */
 const ANGLES = [45, 90, 135, 180, 225, 270, 315];
 

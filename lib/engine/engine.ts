@@ -8,6 +8,8 @@ import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
 import { Int8Fit, type Int8Parts } from './int8';
 import { locateBackbone } from './library';
+import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from './memory';
+import { planFit } from './plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
 import { ResourceOptions, Resources } from './resources';
@@ -15,11 +17,13 @@ import { checkName, DetectorStore } from './store';
 import type {
   DetectorInfo,
   DeviceReport,
+  FitPlan,
   FitProgress,
   FitResult,
   FitSettings,
   ImageInput,
   ImageLimits,
+  PlanRequest,
   ScoreResult
 } from './types';
 
@@ -31,9 +35,13 @@ export interface EngineOptions extends ResourceOptions {
   limits?: Partial<ImageLimits>;
   /** versions of a detector that stay for rollback, the current one included; 0: all */
   keepVersions?: number;
+  /** MB that the process of a fit may take; default: three quarters of what is free, or of the container's limit */
+  maxMemory?: number;
 }
 
 export interface FitOptions {
+  /** how many will be added; default: as many as there may be */
+  images?: number;
   onProgress?: (progress: FitProgress) => void;
   signal?: AbortSignal;
 }
@@ -90,7 +98,7 @@ export class Engine {
 
   /**
    * Starts a fit into which images are put one by one.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `backbone-*`, `store-write`
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
@@ -100,9 +108,12 @@ export class Engine {
     const { store, options: engine } = this;
     const { size } = lease.value;
     let note: string | undefined;
+    let checkMemory: MemoryCheck;
     try {
       note = otherSize(settings, complete, lease.value);
       await store.checkWritable(name);
+      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images);
+      checkMemory(0);
     } catch (error) {
       lease.release();
       throw error;
@@ -116,6 +127,7 @@ export class Engine {
           extractor: extractor.value,
           store,
           limits: engine.limits ?? {},
+          checkMemory,
           options: fitOptions
         }),
         extractor,
@@ -201,6 +213,25 @@ export class Engine {
       device: runtime.device,
       checks: await Promise.all(doctorChecks(runtime, this.store.folder, this.backbones, subject))
     };
+  }
+
+  /**
+   * Predicts a fit from some seconds of measurement: how long, how much memory and disk, how large and fast the detector. Saves nothing.
+   * @throws GoodpartsError as `startFit`, but for `fit-memory`, which is part of the answer
+   */
+  async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
+    const complete = completeSettings(settings);
+    const lease = await this.extractor(complete);
+    try {
+      const { width: inputWidth, height: inputHeight } = lease.value.size;
+      const fitted = { ...complete, inputWidth, inputHeight };
+      const bound = await fitBound(lease.value, fitted, request.images);
+      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request);
+      const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
+      return { ...plan, ...(refusal && { refusal }) };
+    } finally {
+      lease.release();
+    }
   }
 
   /** Frees everything that is loaded and not in use. */

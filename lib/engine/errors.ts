@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'fit-settings'
   | 'fit-precision'
   | 'fit-aborted'
+  | 'fit-memory'
   | 'backbone-missing'
   | 'backbone-damaged'
   | 'backbone-download'

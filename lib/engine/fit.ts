@@ -5,6 +5,7 @@ import type { FitOptions, FitSession } from './engine';
 import { GoodpartsError } from './errors';
 import type { Embeddings, Extractor } from './features';
 import { MapHead, createSearch, SearchHead } from './head';
+import type { MemoryCheck } from './memory';
 import { PairDistances } from './pairs';
 import { PatchPool } from './pool';
 import { PRESETS } from './presets';
@@ -22,6 +23,8 @@ interface FitParts {
   extractor: Extractor;
   store: DetectorStore;
   limits: Partial<ImageLimits>;
+  /** throws where one image more than `learned` would need more memory than there is */
+  checkMemory: MemoryCheck;
   options: FitOptions;
 }
 
@@ -49,6 +52,7 @@ export class PatchCoreFit implements FitSession {
     this.check();
     if (this.state !== 'open')
       throw new GoodpartsError('fit-aborted', 'This fit is being completed; it takes no more images.');
+    this.parts.checkMemory(this.added);
     const start = performance.now();
     const picture = await decode(image, this.parts.limits);
     const embeddings = await embedAugmented(this.parts.extractor, picture, this.parts.settings.augment);

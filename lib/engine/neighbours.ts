@@ -25,6 +25,11 @@ export function pays(bankSize: number, device: DeviceReport['used']): boolean {
   return device === 'cpu' && bankSize >= PAYS_FROM;
 }
 
+/** Cells of a bank. */
+export function cellCount(bankSize: number): number {
+  return Math.max(1, Math.min(bankSize, Math.round(CELLS_PER_ROOT * Math.sqrt(bankSize))));
+}
+
 /**
  * Approximate nearest bank patches for banks that are too large to be searched whole: the bank is parted into cells around the centers
  * of a k-means, and each patch is compared only with the bank patches of the cells whose centers are nearest to it. Holds the bank
@@ -51,7 +56,7 @@ export class Neighbours {
     options: BuildOptions = {}
   ): Promise<Neighbours> {
     const size = bank.length / dimensions;
-    const count = Math.max(1, Math.min(size, Math.round(CELLS_PER_ROOT * Math.sqrt(size))));
+    const count = cellCount(size);
     const nearest = await runtime.session(nearestRowsGraph(dimensions, 1));
     try {
       const centers = await kMeans(nearest, bank, dimensions, count, options);

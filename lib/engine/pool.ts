@@ -1,6 +1,7 @@
 import type { Bank } from './calibrate';
 import { coreset } from './coreset';
 import { Minima } from './minima';
+import { pays } from './neighbours';
 import { bytesPerPoint, type Points, slackOf, squaredLengths } from './points';
 import { randomStream } from './random';
 import type { Runtime } from './runtime';
@@ -8,8 +9,15 @@ import { CALIBRATION_IMAGES, Sample } from './sample';
 import type { Shadow } from './shadow';
 import { RowFile } from './workfile';
 
-/** Memory that a fit needs whatever it learns from: rows of the file at hand, tiles, the network's own; bytes. */
-const ALWAYS = 320 * 2 ** 20;
+/** Memory of a process that has sent a picture through a small network, bytes. */
+const STARTED = 190 * 2 ** 20;
+/** Share of what a large network needs beyond that which the fit uses again, once all pictures went through. */
+const AGAIN = 0.3;
+/** Rows of the file at hand, at most, and tiles, bytes. */
+const ROWS = 64 * 2 ** 20;
+const TILES = 38 * 2 ** 20;
+/** What a patch costs beyond the memory limit's account, measured: the counter's growth, what waits for the garbage collector. */
+const WASTE = 200;
 /** Patches that stay after a reduction, at the least, and for each patch of the bank. */
 const KEPT = { least: 32768, perBankPatch: 4 };
 /** Patches of a new image are compared with this many kept ones at a time. */
@@ -38,27 +46,43 @@ export function poolSize({ memoryLimit, dimensions, patchesPerImage, bankSize }:
 export interface FitSize {
   /** default: as many as there may be */
   images?: number;
+  /** with those of its copies */
   patchesPerImage: number;
   dimensions: number;
-  /** upper bound of the bank; 0: a tenth of the patches */
+  /** upper bound of the bank; 0: none */
   bankSize: number;
+  /** share of the patches that make the bank; default 0.1 */
+  coresetRatio?: number;
   /** MB; default 256 */
   memoryLimit?: number;
+  /** bytes that the process has now, its network loaded and tried; default: those of a small network */
+  base?: number;
 }
 
-/**
- * What a fit will need at its peak, bytes, the backbone's own memory apart: it does not grow with the images once the memory limit
- * is reached.
- */
+/** Patches of the bank that a fit will choose. */
+export function bankPatches({ images = Infinity, memoryLimit = 256, coresetRatio = 0.1, ...size }: FitSize): number {
+  const { most, room } = poolSize({ ...size, memoryLimit });
+  const patches = images * size.patchesPerImage;
+  return Math.min(
+    size.bankSize || Infinity,
+    Math.max(1, Math.floor(patches * coresetRatio)),
+    patches > most ? room : patches
+  );
+}
+
+/** What a fit will need at its peak, bytes: memory does not grow with the images once the memory limit is reached. */
 export function fitMemory(size: FitSize): { memory: number; disk: number } {
-  const { patchesPerImage, dimensions, bankSize, memoryLimit = 256, images = Infinity } = size;
+  const { patchesPerImage, dimensions, memoryLimit = 256, images = Infinity, base = STARTED } = size;
   const { most } = poolSize({ ...size, memoryLimit });
   const row = 4 * dimensions;
   const held = Math.min(images * patchesPerImage, most);
-  const bank = bankSize ? Math.min(bankSize, held) : Math.ceil(held / 10);
+  const bank = bankPatches(size);
   const sample = images * patchesPerImage > most ? CALIBRATION_IMAGES * patchesPerImage : 0;
-  // the bank: as chosen, as the search holds it, and as it is written
-  return { memory: ALWAYS + held * bytesPerPoint(dimensions) + 4 * bank * row, disk: (held + sample + bank) * row };
+  const network = base - AGAIN * Math.max(0, base - STARTED);
+  const points = held * (bytesPerPoint(dimensions) + WASTE) + Math.min(ROWS, held * row);
+  // the cells of a large bank hold it once more
+  const banks = pays(bank, 'cpu') ? 2 : 1;
+  return { memory: network + TILES + points + banks * bank * row, disk: (held + sample + bank) * row };
 }
 
 /**

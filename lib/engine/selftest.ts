@@ -69,6 +69,11 @@ export function selfTestArrays(picture: Picture, result: SelfTest): Arrays {
   };
 }
 
+/** Bytes that these arrays take in a version. */
+export function selfTestFiles(dimensions: number, { inputWidth, inputHeight }: Required<FitSettings>): number {
+  return WIDTH * HEIGHT * 3 + 4 * (16 * dimensions + Math.ceil((inputWidth * inputHeight) / 7));
+}
+
 /** Largest difference relative to the largest expected value. */
 function largestDifference(got: Float32Array, expected: Float32Array): number {
   if (got.length !== expected.length) return Infinity;

@@ -154,3 +154,32 @@ export interface FitResult {
   /** milliseconds */
   timing: { images: number; coreset: number; calibration: number; save: number; total: number };
 }
+
+/** A fit that somebody thinks of: how many pictures, and what they are like (default: 1024 x 1024 pixels). */
+export interface PlanRequest {
+  images: number;
+  /** a drawn picture of this size stands in, or one of those that are meant, encoded */
+  picture?: { width: number; height: number } | Uint8Array;
+}
+
+/** What a fit will take, and its detector. MB are 2^20 bytes. */
+export interface FitPlan {
+  images: number;
+  /** of all images and their copies */
+  patches: number;
+  dimensions: number;
+  bankSize: number;
+  /** what the network is given, pixels */
+  input: { width: number; height: number };
+  device: DeviceReport;
+  fitSeconds: { images: number; coreset: number; calibration: number; save: number; total: number };
+  /** peak of the fit's process */
+  peakMemoryMb: number;
+  /** on the store's disk while fitting, the new version included */
+  diskMb: number;
+  detectorMb: number;
+  /** one picture, file to map and regions */
+  scoreMs: number;
+  /** why the fit would be refused, and what would fit */
+  refusal?: string;
+}

@@ -4,10 +4,12 @@ import type {
   DeviceReport,
   DoctorReport,
   EngineOptions,
+  FitPlan,
   FitProgress,
   FitResult,
   FitSettings,
   ImageInput,
+  PlanRequest,
   ScoreResult
 } from '../engine';
 import type { DoctorSubject } from '../engine/doctor';
@@ -88,6 +90,20 @@ export class EngineClient {
   ): Promise<Methods[M]['value']> {
     const { engine, timeout } = this.options;
     return this.lease.process.request(engine, method, args, { timeout, again, signal });
+  }
+}
+
+/** Predicts a fit in a process of its own, as the fit will have one: its memory is part of the answer, and scoring is not held up. */
+export async function planFit(
+  { engine, timeout }: ClientOptions,
+  settings: FitSettings,
+  request: PlanRequest
+): Promise<FitPlan> {
+  const process = new EngineProcess({ title: 'planning a fit', priority: PRIORITY.fit, restart: false });
+  try {
+    return await process.request(engine, 'plan', [settings, request], { timeout });
+  } finally {
+    await process.close();
   }
 }
 

@@ -42,6 +42,7 @@ const handlers: Handlers = {
   activate: (engine, ...args) => engine.activate(...args),
   device: engine => engine.device(),
   doctor: (engine, ...args) => engine.doctor(...args),
+  plan: (engine, ...args) => engine.plan(...args),
   'fit.start': async (engine, name, settings) => {
     session?.abort();
     session = await engine.startFit(name, settings, { onProgress: progress => answer({ progress }) });

@@ -6,10 +6,12 @@ import type {
   DoctorReport,
   EngineOptions,
   ErrorCode,
+  FitPlan,
   FitProgress,
   FitResult,
   FitSettings,
   ImageInput,
+  PlanRequest,
   ScoreOptions,
   ScoreResult
 } from '../engine';
@@ -27,6 +29,7 @@ export interface Methods {
   activate: { args: [name: string, version: string]; value: unknown };
   device: { args: []; value: DeviceReport };
   doctor: { args: [subject?: DoctorSubject]; value: DoctorReport };
+  plan: { args: [settings: FitSettings, request: PlanRequest]; value: FitPlan };
   'fit.start': { args: [name: string, settings?: FitSettings]; value: unknown };
   /** gives back how many images the session holds */
   'fit.add': { args: [image: ImageInput]; value: number };

@@ -1,8 +1,9 @@
 import type { NodeAPI } from 'node-red';
 import { GoodpartsError } from '../engine/errors';
 import { beginPull, cancelPull, dropBackbone, receiveBackbone, shownBackbones } from './backbones';
-import { EngineClient } from '../host';
+import { EngineClient, planFit } from '../host';
 import { clientOptions, fitSettings, storeFolder, type Model, type ModelConfig } from './model';
+import { planRequest } from './plan';
 import type { ModelNode } from './nodes';
 
 type Handler = ReturnType<NodeAPI['auth']['needsPermission']>;
@@ -50,6 +51,17 @@ async function test(RED: NodeAPI, shown: Partial<ModelConfig>): Promise<unknown>
   }
 }
 
+/** What a fit with the settings of the editor will take, for so many pictures of a size. */
+async function plan(RED: NodeAPI, { images, picture, ...shown }: Record<string, unknown>): Promise<unknown> {
+  const config = resolved(RED, shown as Partial<ModelConfig>);
+  const request = planRequest(images, picture);
+  return planFit(
+    clientOptions(RED, config, text => RED.log.warn(text)),
+    fitSettings(config),
+    request
+  );
+}
+
 /** The store that the dialog shows, deployed or not. */
 const shownStore = (RED: NodeAPI, { id, store }: Record<string, unknown>): string =>
   storeFolder(RED, resolved(RED, { id: String(id), store: String(store ?? '') }));
@@ -89,6 +101,11 @@ export function adminEndpoints(RED: NodeAPI): void {
     '/goodparts/test',
     write,
     json(settings => test(RED, settings))
+  );
+  httpAdmin.post(
+    '/goodparts/plan',
+    write,
+    json(settings => plan(RED, settings))
   );
   httpAdmin.get(
     '/goodparts/detectors',

@@ -33,6 +33,7 @@ export interface ModelConfig extends NodeDef {
   resizeShorter: string | number;
   coresetRatio: string | number;
   bankSize: string | number;
+  memoryLimit: string | number;
   neighbours: string | number;
   reweight: '' | 'true' | 'false';
   smoothing: string | number;
@@ -44,6 +45,7 @@ export interface ModelConfig extends NodeDef {
   maxMegabytes: string | number;
   maxMegapixels: string | number;
   maxSide: string | number;
+  maxMemory: string | number;
   timeout: string | number;
 }
 
@@ -83,6 +85,7 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     resizeShorter: optionalNumber(config, 'resizeShorter'),
     coresetRatio: optionalNumber(config, 'coresetRatio'),
     bankSize: optionalNumber(config, 'bankSize'),
+    memoryLimit: optionalNumber(config, 'memoryLimit'),
     neighbours: optionalNumber(config, 'neighbours'),
     reweight: isBlank(config.reweight) ? undefined : String(config.reweight) === 'true',
     smoothing: optionalNumber(config, 'smoothing'),
@@ -106,7 +109,8 @@ export function clientOptions(RED: NodeAPI, config: Partial<ModelConfig>, log: (
       maxPixels: positive(config.maxMegapixels, 100) * 1e6,
       maxSide: positive(config.maxSide, 20_000)
     },
-    keepVersions: isBlank(config.keepVersions) ? 5 : Math.max(0, Number(config.keepVersions) || 0)
+    keepVersions: isBlank(config.keepVersions) ? 5 : Math.max(0, Number(config.keepVersions) || 0),
+    ...(positive(config.maxMemory, 0) && { maxMemory: Number(config.maxMemory) })
   };
   return { engine, timeout: positive(config.timeout, 60) * 1000, log };
 }

@@ -10,22 +10,22 @@ const shownSettings = node => ({
   id: node.id
 });
 
-const checkLine = (ok, title, detail) =>
-  $('<li>').append(
-    $('<i class="fa">').addClass(ok ? 'fa-check' : 'fa-times'),
-    $('<b>').text(title),
-    $('<span>').text(detail)
-  );
+const listLine = (icon, title, detail) =>
+  $('<li>').append($('<i class="fa">').addClass(icon), $('<b>').text(title), $('<span>').text(detail));
+
+const checkLine = (ok, title, detail) => listLine(ok ? 'fa-check' : 'fa-times', title, detail);
 
 /** Has the runtime try the settings, and lists what runs where. */
 async function testSettings(node) {
   const [list, button] = [$('#goodparts-checks'), $('#goodparts-test')];
   button.prop('disabled', true);
   note(list, node._('test.running'));
+  $('#goodparts-plan').empty();
   try {
     const data = JSON.stringify(shownSettings(node));
     const report = await $.ajax({ url: 'goodparts/test', method: 'POST', contentType: 'application/json', data });
     showReport(node, list.empty(), report);
+    if (report.checks.every(({ ok, what }) => ok || !['Settings', 'Backbone'].includes(what))) await showPlan(node);
   } catch (error) {
     const message = problemOf(error);
     note(list, error.status === 404 ? node._('test.missing') : node._('test.failed', { message }));

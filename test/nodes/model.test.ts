@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { DoctorReport } from '../../lib/engine';
+import type { DoctorReport, FitPlan } from '../../lib/engine';
 import type { ModelNode } from '../../lib/red/nodes';
 import { bench, fitted, helper, id, modules, smallModel } from './helper';
 import { scratch } from '../support';
@@ -68,6 +68,24 @@ describe('anomaly-model', () => {
     const { failed } = await tested({ store: path.join(store, 'new/store') });
     assert.deepEqual(failed, []);
     await assert.rejects(fs.stat(path.join(store, 'new')), { code: 'ENOENT' });
+  });
+
+  it('plans a fit with what the dialog shows', async () => {
+    await deploy();
+    const shown = { ...smallModel(store), detector: 'screw', device: 'cpu', store, images: '40', picture: '96 x 64' };
+    const settings = { ...shown, bankSize: '50', memoryLimit: '64', maxMemory: '30' };
+    const { body } = await helper.request().post('/goodparts/plan').send(settings);
+    const plan = body as FitPlan;
+    assert.deepEqual([plan.images, plan.bankSize], [40, 50]);
+    assert.ok(plan.fitSeconds.total > 0 && plan.scoreMs > 0);
+    assert.match(plan.refusal ?? '', /30 MB is the most that it may take/);
+    for (const wrong of [{ images: 'many' }, { picture: 'large' }]) {
+      const { status, body } = await helper
+        .request()
+        .post('/goodparts/plan')
+        .send({ ...shown, ...wrong });
+      assert.deepEqual([status, (body as { code: string }).code], [400, 'fit-settings']);
+    }
   });
 
   it('fills environment variables in for the test', async () => {

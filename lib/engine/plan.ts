@@ -1,0 +1,226 @@
+import crypto from 'node:crypto';
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import sharp from 'sharp';
+import { COPIES, embedAugmented } from './augment';
+import { decode } from './decode';
+import type { Embeddings, Extractor } from './features';
+import { createSearch, MapHead } from './head';
+import { cellCount, pays } from './neighbours';
+import { PairDistances } from './pairs';
+import { coresetSeconds } from './probe';
+import { bankPatches, fitMemory, poolSize } from './pool';
+import { randomStream } from './random';
+import { regions } from './regions';
+import type { Runtime } from './runtime';
+import { CALIBRATION_IMAGES } from './sample';
+import { selfTestFiles, selfTestPicture } from './selftest';
+import type { FitPlan, FitSettings, PlanRequest } from './types';
+import { hash, writeDurably } from './version';
+import { RowFile } from './workfile';
+
+/** Numbers of a bank that is searched for the measurement; a larger one takes longer in proportion. */
+const MEASURED_BANK = { numbers: 4e6, least: 2048 };
+/** Milliseconds that one kind of work is repeated for, and how often at the least. */
+const REPEAT = { ms: 250, least: 3 };
+/** From here on the cells take over; their search grows with this power of the bank, and making them takes so many searches. */
+const CELLS = { power: 0.65, searches: 10, growth: 0.8 };
+/** A gathering of a detector's small texts: detector.json without scores, checksums, heads of the arrays; and bytes of one score. */
+const TEXTS = { base: 2600, score: 50 };
+
+const MB = 2 ** 20;
+const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1];
+
+async function time(work: () => Promise<unknown> | unknown): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
+
+/** Median milliseconds of some work, after a first time that does not count. */
+async function usual(work: () => Promise<unknown>): Promise<number> {
+  await work();
+  const times: number[] = [];
+  const end = performance.now() + REPEAT.ms;
+  while (times.length < REPEAT.least || (performance.now() < end && times.length < 31)) times.push(await time(work));
+  return median(times);
+}
+
+/** A drawn picture of a size, as a camera would send it. */
+function drawn({ width, height }: { width: number; height: number }): Promise<Buffer> {
+  const { data, ...size } = selfTestPicture();
+  return sharp(data, { raw: { ...size, channels: 3 } })
+    .resize(width, height, { fit: 'fill' })
+    .jpeg({ quality: 90 })
+    .toBuffer();
+}
+
+/**
+ * Predicts a fit and its detector from some seconds of measurement on this machine: pictures through the network, a search in random
+ * patches, a small coreset, a file. Meant for a process of its own, as the memory is that of the whole process. Writes
+ * only into the system's temporary folder. Beyond `memoryLimit` the time is a rough estimate (how much is new in the pictures decides).
+ */
+export async function planFit(
+  runtime: Runtime,
+  extractor: Extractor,
+  settings: Required<FitSettings>,
+  { images, picture = { width: 1024, height: 1024 } }: PlanRequest
+): Promise<FitPlan> {
+  const bytes = picture instanceof Uint8Array ? picture : await drawn(picture);
+  const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'goodparts-plan-'));
+  try {
+    const one = await measurePicture(extractor, bytes, settings, folder);
+    const { dimensions, rows, columns } = one.embeddings;
+    const perPicture = rows * columns;
+    const size = { ...settings, images, dimensions, patchesPerImage: perPicture * COPIES[settings.augment] };
+    const memory = fitMemory({ ...size, base: process.resourceUsage().maxRSS * 1024 });
+    const patches = images * size.patchesPerImage;
+    const bankSize = bankPatches(size);
+    const scored = await measureSearch(runtime, one, bankSize, images, settings);
+    const held = Math.min(patches, poolSize(size).most);
+    const detector = detectorBytes(bankSize, dimensions, images, settings, runtime);
+    const fitSeconds = {
+      images: (images * one.learned) / 1000,
+      coreset: await coresetSeconds(runtime, folder, { held, patches, dimensions, bankSize }),
+      calibration:
+        (scored.created + (images === 1 ? 12 : Math.min(images, CALIBRATION_IMAGES)) * scored.calibrated) / 1000,
+      save: (one.scored + scored.search + (await saveMs(folder, detector))) / 1000
+    };
+    const total = Object.values(fitSeconds).reduce((a, b) => a + b);
+    return {
+      images,
+      patches,
+      dimensions,
+      bankSize,
+      input: extractor.size,
+      device: runtime.device,
+      fitSeconds: { ...fitSeconds, total },
+      peakMemoryMb: memory.memory / MB,
+      diskMb: memory.disk / MB,
+      detectorMb: detector / MB,
+      scoreMs: one.scored + scored.search + scored.map
+    };
+  } finally {
+    await fs.rm(folder, { recursive: true, force: true });
+  }
+}
+
+interface Measured {
+  embeddings: Embeddings;
+  width: number;
+  height: number;
+  prepared: Awaited<ReturnType<Extractor['prepare']>>;
+  /** milliseconds that a picture takes in a fit, with its copies and the working file; and from file to patches in a score */
+  learned: number;
+  scored: number;
+  /** milliseconds to read its patches back */
+  readBack: number;
+}
+
+async function measurePicture(
+  extractor: Extractor,
+  bytes: Uint8Array,
+  settings: Required<FitSettings>,
+  folder: string
+): Promise<Measured> {
+  const read = async () => {
+    const prepared = await extractor.prepare(await decode(bytes));
+    return { prepared, embeddings: await extractor.embed([prepared.input]) };
+  };
+  const first = await read();
+  const file = await RowFile.create(folder, first.embeddings.dimensions);
+  try {
+    const learned = await usual(async () => {
+      const { patches } = await embedAugmented(extractor, await decode(bytes), settings.augment);
+      await file.write(0, patches[0]);
+    });
+    const scored = settings.augment === 'none' ? learned : await usual(read);
+    const all = Int32Array.from({ length: first.embeddings.rows * first.embeddings.columns }, (_, i) => i);
+    const readBack = await usual(() => file.gather(all));
+    const { width, height } = first.prepared;
+    return { ...first, width, height, learned, scored, readBack };
+  } finally {
+    await file.close();
+  }
+}
+
+/** Milliseconds: making the search, one search, the map of a score, and one image of the calibration. */
+async function measureSearch(
+  runtime: Runtime,
+  { embeddings, prepared, width, height, readBack }: Measured,
+  bankSize: number,
+  images: number,
+  settings: Required<FitSettings>
+) {
+  const { patches, dimensions } = embeddings;
+  const most = Math.max(MEASURED_BANK.least, Math.floor(MEASURED_BANK.numbers / dimensions));
+  const size = Math.min(bankSize, most);
+  const random = randomStream(1);
+  const bank = Float32Array.from(
+    { length: size * dimensions },
+    (_, i) => patches[0][i % patches[0].length] * (0.5 + random())
+  );
+  const start = performance.now();
+  const search = await createSearch(runtime, bank, dimensions, settings);
+  const made = performance.now() - start;
+  const map = await MapHead.create(runtime);
+  const pairs = await PairDistances.create(runtime, dimensions);
+  try {
+    const { distances } = await search.search(patches[0]);
+    const whole = await usual(() => search.search(patches[0]));
+    const count = Math.max(1, Math.min(size, Math.ceil(bankSize / images)));
+    const own = Int32Array.from({ length: count }, (_, i) => i);
+    const without = await usual(() => search.search(patches[0], own));
+    const top = await usual(() => search.search(patches[0].subarray(0, dimensions), own));
+    const others = bank.subarray(0, count * dimensions);
+    const approach = await usual(() => pairs.approach(patches[0], others, distances.slice()));
+    const inInput = await usual(async () => {
+      const { data } = await map.inInput(distances, embeddings, settings);
+      data.reduce((a, b) => Math.max(a, b), 0);
+    });
+    const drawnMap = await usual(async () => {
+      const found = await map.inOriginal(distances, embeddings, settings, prepared.window, { width, height }, false);
+      regions(found.data, found.width, found.height, Infinity, { imageWidth: width, imageHeight: height });
+    });
+    const cells = pays(bankSize, runtime.device.used);
+    const factor = cells ? growth(bankSize, size, CELLS.power) : bankSize / size;
+    const making = cells ? whole * factor * CELLS.searches * (bankSize / 1e5) ** CELLS.growth : made * factor;
+    return {
+      created: making,
+      search: whole * factor,
+      map: drawnMap,
+      // where another patch decides than before, it is searched again
+      calibrated: (without + top) * factor + 2 * readBack + approach + inInput
+    };
+  } finally {
+    await Promise.all([search, map, pairs].map(part => part.release()));
+  }
+}
+
+/** How much longer than in `size` patches a search takes in a bank with cells. */
+const growth = (bankSize: number, size: number, power: number): number => (8e4 / size) * (bankSize / 8e4) ** power;
+
+/** Milliseconds to check and write so many bytes, from 4 MB. */
+async function saveMs(folder: string, bytes: number): Promise<number> {
+  const some = crypto.randomBytes(4 * MB);
+  const took = await time(async () => {
+    hash(some);
+    await writeDurably(path.join(folder, 'some'), some);
+  });
+  return took * (bytes / some.length);
+}
+
+/** Size of a version in the store. */
+function detectorBytes(
+  bankSize: number,
+  dimensions: number,
+  images: number,
+  settings: Required<FitSettings>,
+  runtime: Runtime
+): number {
+  const scores = images === 1 ? 12 : Math.min(images, CALIBRATION_IMAGES);
+  const index = pays(bankSize, runtime.device.used) ? 4 * (cellCount(bankSize) * dimensions + bankSize) : 0;
+  const bank = 4 * bankSize * (dimensions + 1);
+  return bank + index + selfTestFiles(dimensions, settings) + TEXTS.base + TEXTS.score * scores;
+}

@@ -1,0 +1,77 @@
+import { coreset } from './coreset';
+import { randomStream } from './random';
+import type { Runtime } from './runtime';
+import { Shadow } from './shadow';
+import { RowFile } from './workfile';
+
+/** Drawn patches of which a small coreset is chosen, to see how fast this machine is. */
+const PROBE = { patches: 8192, dimensions: 384, count: 1024, clusters: 40, latent: 12 };
+/**
+ * What a coreset of real patches takes, as a share of the probe's time: once; for each patch held; for each pair of a patch and a chosen one.
+ * From fits of bottle, cookie and screw (31,744 to 214,016 patches, banks of 2,000 to 21,401), see docs/plan.md.
+ */
+const CORESET = { once: 0.12, directions: 0.42, patch: 3.8e-5, pair: 1.2e-8 };
+
+export interface CoresetSize {
+  /** patches that are held at most, and that all images have */
+  held: number;
+  patches: number;
+  dimensions: number;
+  bankSize: number;
+}
+
+/** Seconds of a coreset, from a small one of drawn patches. */
+export async function coresetSeconds(
+  runtime: Runtime,
+  folder: string,
+  { held, patches, dimensions, bankSize }: CoresetSize
+): Promise<number> {
+  const probe = (await probeMs(runtime, folder)) / 1000;
+  const shadow = Shadow.sizeFor(dimensions);
+  const ratio = dimensions / PROBE.dimensions;
+  // finding the main directions: their square, for each coordinate
+  const directions = shadow < dimensions ? CORESET.directions * ratio * ((shadow - 1) / 127) ** 2 : 0;
+  const each = CORESET.patch * (0.3 + 0.7 * ratio);
+  const pairs = CORESET.pair * (shadow / 128);
+  const chosen = bankSize < held ? held * (each + pairs * bankSize) : 0;
+  // what does not fit is compared with what is held, and reduced now and then
+  const beyond = Math.max(0, patches - held) * (each + pairs * Math.max(32768, 4 * bankSize));
+  return probe * (CORESET.once + directions + chosen + beyond);
+}
+
+/** Milliseconds of the probe; the better of two, as the first one also warms up. */
+async function probeMs(runtime: Runtime, folder: string): Promise<number> {
+  const file = await RowFile.create(folder, PROBE.dimensions);
+  try {
+    await file.append(clusters());
+    const times: number[] = [];
+    for (let round = 0; round < 2; round++) {
+      const start = performance.now();
+      const { points } = await coreset(runtime, file, { count: PROBE.count, anchors: 0, seed: 0 });
+      await points.release();
+      times.push(performance.now() - start);
+    }
+    return Math.min(...times);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Patches as a network gives them: some clusters, few directions, a little of all others. */
+function clusters(): Float32Array {
+  const { patches, dimensions, latent } = PROBE;
+  const random = randomStream(7);
+  const draw = (length: number): Float32Array => Float32Array.from({ length }, () => random() - 0.5);
+  const axes = draw(latent * dimensions);
+  const centers = draw(PROBE.clusters * latent);
+  const rows = new Float32Array(patches * dimensions);
+  for (let i = 0; i < patches; i++) {
+    const center = Math.floor(random() * PROBE.clusters) * latent;
+    for (let l = 0; l < latent; l++) {
+      const along = 4 * centers[center + l] + random() - 0.5;
+      for (let k = 0; k < dimensions; k++) rows[i * dimensions + k] += along * axes[l * dimensions + k];
+    }
+    for (let k = 0; k < dimensions; k++) rows[i * dimensions + k] += 0.5 * (random() - 0.5);
+  }
+  return rows;
+}

@@ -1,12 +1,13 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { GoodpartsError } from './errors';
-import { pictureInput, PictureInput } from './onnx/cut';
+import { cutModel, pictureInput, PictureInput } from './onnx/cut';
 import { readModel } from './onnx/file';
 import { widen } from './onnx/precision';
-import { ModelProto, toNumber } from './onnx/proto';
+import { decodeModel, ModelProto, toNumber } from './onnx/proto';
+import { quantized, type RangeArray } from './ranges';
 import type { Data, Runtime, Session } from './runtime';
-import { findLayers, firstLine, Form, openCut, Size, tryOut } from './taps';
+import { findLayers, firstLine, Form, Network, openCut, Size, tryOut } from './taps';
 
 /** A network cut after its layers, ready to run. */
 export interface Backbone {
@@ -25,6 +26,8 @@ export interface Backbone {
   /** it takes several pictures at once */
   batch: boolean;
   session: Session;
+  /** the cut graph in float32, read again from its file */
+  model(): Promise<ModelProto>;
 }
 
 interface BackboneFacts {
@@ -42,23 +45,27 @@ const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 const EMBEDDED = { mean: [0, 0, 0], std: [1, 1, 1], taps: ['layer2', 'layer3'] };
 /** Before version 7 of the operators broadcasting had other rules, and ONNX Runtime does not promise to know them. */
 const OLDEST_OPSET = 7;
+/** How far a picture in a batch may be from the same picture alone; in 8 bits a value that lies on a step may fall to either side. */
+const [EXACT, ROUNDED] = [1e-3, 5e-2];
 
 /**
- * Reads a backbone, `embedded` or an .onnx file, finds its layers and loads it cut after the deepest one.
+ * Reads a backbone, `embedded` or an .onnx file, finds its layers and loads it cut after the deepest one; in 8 bits where
+ * their ranges are given.
  * @throws GoodpartsError `backbone-missing`, `backbone-unreadable`, `backbone-input`, `backbone-operators`, `backbone-size`, `backbone-taps`
  */
-export async function loadBackbone(runtime: Runtime, file: string, layers: string[]): Promise<Backbone> {
-  const { model, fileSha256, sha256 } = await readModel(placeOf(file));
-  widen(model);
-  checkOperators(model, file);
-  const facts: BackboneFacts = file === 'embedded' ? EMBEDDED : ((await catalogued(fileSha256)) ?? {});
-  const network = { file, model, input: pictureInput(model.graph, file, facts.input?.layout) };
+export async function loadBackbone(
+  runtime: Runtime,
+  file: string,
+  layers: string[],
+  ranges?: RangeArray
+): Promise<Backbone> {
+  const { network, facts, sha256 } = await readNetwork(file);
   const named = layers.length ? layers : (facts.taps ?? []);
-  checkTaps(model, named, file);
+  checkTaps(network.model, named, file);
   const taps = named.length ? named : await findLayers(runtime, network);
-  const session = await openCut(runtime, network, taps);
+  const session = await openCut(runtime, network, taps, ranges && (cut => quantized(cut, ranges)));
   try {
-    const { layers: found, size, batch } = await tryOut(session, network, taps);
+    const { layers: found, size, batch } = await tryOut(session, network, taps, ranges ? ROUNDED : EXACT);
     const forms = found.map(layer => layer.form);
     return {
       sha256,
@@ -70,12 +77,24 @@ export async function loadBackbone(runtime: Runtime, file: string, layers: strin
       size,
       multiple: Math.max(...forms.map(form => (form.kind === 'tokens' ? form.patch : 1))),
       batch,
-      session
+      session,
+      model: async () => {
+        const again = (await readNetwork(file)).network;
+        return decodeModel(cutModel(again.model, taps, again.input, file));
+      }
     };
   } catch (error) {
     await session.release();
     throw error;
   }
+}
+
+async function readNetwork(file: string): Promise<{ network: Network; facts: BackboneFacts; sha256: string }> {
+  const { model, fileSha256, sha256 } = await readModel(placeOf(file));
+  widen(model);
+  checkOperators(model, file);
+  const facts: BackboneFacts = file === 'embedded' ? EMBEDDED : ((await catalogued(fileSha256)) ?? {});
+  return { network: { file, model, input: pictureInput(model.graph, file, facts.input?.layout) }, facts, sha256 };
 }
 
 /**

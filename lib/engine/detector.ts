@@ -6,6 +6,7 @@ import { GoodpartsError } from './errors';
 import { Embeddings, Extractor, Prepared } from './features';
 import { MapHead, createSearch, SearchHead } from './head';
 import { regions } from './regions';
+import type { RangeArray } from './ranges';
 import type { Runtime } from './runtime';
 import { checkSelfTest } from './selftest';
 import type { DetectorStore, StoredDetector } from './store';
@@ -42,11 +43,11 @@ export class Detector {
     store: DetectorStore,
     name: string,
     version: string,
-    extractorFor: (settings: StoredDetector['info']['settings']) => Promise<Lease<Extractor>>
+    extractorFor: (settings: StoredDetector['info']['settings'], ranges?: RangeArray) => Promise<Lease<Extractor>>
   ): Promise<Detector> {
     const stored = await store.read(name, version);
     const { settings, dimensions, backboneSha256, selfTest } = stored.info;
-    const extractor = await extractorFor(settings);
+    const extractor = await extractorFor(settings, stored.arrays.ranges as RangeArray | undefined);
     try {
       if (extractor.value.backbone.sha256 !== backboneSha256)
         throw new GoodpartsError(

@@ -6,8 +6,10 @@ import { doctorChecks, type DoctorSubject } from './doctor';
 import { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
+import { Int8Fit, type Int8Parts } from './int8';
 import { locateBackbone } from './library';
 import { completeSettings } from './presets';
+import type { RangeArray } from './ranges';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
 import type {
@@ -105,30 +107,23 @@ export class Engine {
       lease.release();
       throw error;
     }
-    const fit = new PatchCoreFit({
-      name,
-      settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
-      runtime,
-      extractor: lease.value,
-      store,
-      limits: engine.limits ?? {},
-      options
-    });
-    return {
-      get images() {
-        return fit.images;
-      },
-      add: image => fit.add(image),
-      finish: () =>
-        fit
-          .finish()
-          .then(result => ({ ...result, ...(note && { note }) }))
-          .finally(lease.release),
-      abort: () => {
-        fit.abort();
-        lease.release();
-      }
-    };
+    const open = (extractor: Lease<Extractor>, fitOptions: FitOptions): FitSession =>
+      leased(
+        new PatchCoreFit({
+          name,
+          settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
+          runtime,
+          extractor: extractor.value,
+          store,
+          limits: engine.limits ?? {},
+          options: fitOptions
+        }),
+        extractor,
+        note
+      );
+    if (complete.precision === 'float32') return open(lease, options);
+    const quantized: Int8Parts['quantized'] = ranges => this.extractor(complete, ranges);
+    return Int8Fit.create({ runtime, exact: lease, limits: engine.limits ?? {}, options, quantized, open });
   }
 
   /**
@@ -218,9 +213,9 @@ export class Engine {
   }
 
   /** By file and not by id, which may be another backbone in the store of another engine that shares the resources. */
-  private async extractor(settings: Required<FitSettings>): Promise<Lease<Extractor>> {
+  private async extractor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>> {
     const backbone = await locateBackbone(settings.backbone, this.backbones);
-    return this.resources.extractor({ ...settings, backbone });
+    return this.resources.extractor({ ...settings, backbone }, ranges);
   }
 
   private async detector(name: string, version?: string): Promise<Lease<Detector>> {
@@ -228,7 +223,7 @@ export class Engine {
     const runtime = await this.resources.runtime();
     const stamp = await this.store.stamp(name, wanted);
     return this.resources.detector(path.join(this.store.folder, name), `${wanted} ${stamp}`, !version, () =>
-      Detector.load(runtime, this.store, name, wanted, settings => this.extractor(settings))
+      Detector.load(runtime, this.store, name, wanted, (settings, ranges) => this.extractor(settings, ranges))
     );
   }
 }
@@ -249,4 +244,23 @@ function otherSize(
   if (backbone.size && asked) throw new GoodpartsError('backbone-size', `${only}; set the input size to that.`);
   const why = backbone.size ? only : `${wanted.backbone} takes multiples of ${backbone.multiple} pixels`;
   return `${why}: ${size.width} x ${size.height} is used instead of ${inputWidth} x ${inputHeight}.`;
+}
+
+/** The fit, which gives its extractor back when it ends, and says what is to be noted. */
+function leased(fit: PatchCoreFit, extractor: Lease<Extractor>, note?: string): FitSession {
+  return {
+    get images() {
+      return fit.images;
+    },
+    add: image => fit.add(image),
+    finish: () =>
+      fit
+        .finish()
+        .then(result => ({ ...result, ...(note && { note }) }))
+        .finally(extractor.release),
+    abort: () => {
+      fit.abort();
+      extractor.release();
+    }
+  };
 }

@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'detector-parity'
   | 'fit-no-images'
   | 'fit-settings'
+  | 'fit-precision'
   | 'fit-aborted'
   | 'backbone-missing'
   | 'backbone-damaged'

@@ -5,8 +5,10 @@ import { patchGraph } from './graphs/patch';
 import { preprocessGraph, Window, windowOf } from './graphs/preprocess';
 import { PRESETS } from './presets';
 import { Data, int64, Runtime, Session } from './runtime';
+import type { RangeArray } from './ranges';
 import type { Size } from './taps';
 import type { FitSettings } from './types';
+import { hash } from './version';
 
 /** Patch embeddings of pictures: [P, D] each, row-major over a grid of `rows` x `columns` patches. */
 export interface Embeddings {
@@ -27,8 +29,10 @@ export interface Prepared {
 /** Settings that decide what an embedding is: detectors that agree in them share one extractor. */
 const KEYS = ['preset', 'backbone', 'layers', 'layerWeights', 'inputWidth', 'inputHeight', 'resizeShorter'] as const;
 
-export function extractorKey(settings: Required<FitSettings>): string {
-  return JSON.stringify(KEYS.map(k => settings[k]));
+/** @param ranges of a backbone in 8 bits */
+export function extractorKey(settings: Required<FitSettings>, ranges?: RangeArray): string {
+  const { buffer, byteOffset, byteLength } = ranges?.data ?? new Float32Array();
+  return JSON.stringify([...KEYS.map(k => settings[k]), hash(new Uint8Array(buffer, byteOffset, byteLength))]);
 }
 
 /** Picture to patch embeddings: pre-process, backbone and patch graphs. Fit and score use the same one. */
@@ -39,12 +43,14 @@ export class Extractor {
     readonly size: Size,
     private readonly preprocess: Session,
     private readonly patch: Session,
-    private readonly resizeShorter: number
+    private readonly resizeShorter: number,
+    /** of a backbone in 8 bits */
+    readonly ranges?: RangeArray
   ) {}
 
   /** @throws GoodpartsError when the backbone is missing, unreadable, has no such layers or does not suit the settings */
-  static async create(runtime: Runtime, settings: Required<FitSettings>): Promise<Extractor> {
-    const backbone = await loadBackbone(runtime, settings.backbone, settings.layers);
+  static async create(runtime: Runtime, settings: Required<FitSettings>, ranges?: RangeArray): Promise<Extractor> {
+    const backbone = await loadBackbone(runtime, settings.backbone, settings.layers, ranges);
     try {
       const size = sizeFor(backbone, { width: settings.inputWidth, height: settings.inputHeight });
       checkSuits(backbone, settings, size);
@@ -54,7 +60,7 @@ export class Extractor {
       const layers = forms.map((form, i) => ({ form, channels: channels[i], weight: settings.layerWeights?.[i] ?? 1 }));
       const preprocess = await runtime.session(preprocessGraph({ mean, std, ...size, pillow, interpolation }));
       const patch = await runtime.session(patchGraph({ layers, embedding, ...size }));
-      return new Extractor(backbone, size, preprocess, patch, settings.resizeShorter);
+      return new Extractor(backbone, size, preprocess, patch, settings.resizeShorter, ranges);
     } catch (error) {
       await backbone.session.release();
       throw error;
@@ -71,10 +77,15 @@ export class Extractor {
     return { input: input.data, window, width, height };
   }
 
+  /** Prepared pictures as the backbone takes them. */
+  feed(inputs: Float32Array[]): Data {
+    const { width, height } = this.size;
+    return { data: joined(inputs), dims: [inputs.length, 3, height, width] };
+  }
+
   /** Embeddings of a batch of prepared pictures, in one run of the backbone. */
   async embed(inputs: Float32Array[]): Promise<Embeddings> {
-    const { width, height } = this.size;
-    const maps = await runBackbone(this.backbone, { data: joined(inputs), dims: [inputs.length, 3, height, width] });
+    const maps = await runBackbone(this.backbone, this.feed(inputs));
     const { patches } = await this.patch.run(Object.fromEntries(maps.map((map, i) => [`layer${i}`, map])));
     const [, count, dimensions] = patches.dims;
     const { rows, columns } = this.gridOf(maps[0]);

@@ -88,11 +88,7 @@ export class PatchCoreFit implements FitSession {
   async finish(): Promise<FitResult> {
     this.check();
     await this.turn;
-    if (!this.images)
-      throw new GoodpartsError(
-        'fit-no-images',
-        'There is nothing to learn from: send images of good parts before completing the fit.'
-      );
+    if (!this.images) throw noImages();
     this.state = 'finishing';
     try {
       return await this.build();
@@ -141,6 +137,7 @@ export class PatchCoreFit implements FitSession {
         bank: { data: bank.data, shape: [bank.origin.length, dimensions] },
         'bank-origin': { data: bank.origin, shape: [bank.origin.length] },
         ...search.arrays(),
+        ...(extractor.ranges && { ranges: extractor.ranges }),
         ...selfTestArrays(picture, selfTest)
       };
       this.check();
@@ -240,6 +237,12 @@ export class PatchCoreFit implements FitSession {
     this.parts.options.onProgress?.({ stage, done, total });
   }
 }
+
+export const noImages = (): GoodpartsError =>
+  new GoodpartsError(
+    'fit-no-images',
+    'There is nothing to learn from: send images of good parts before completing the fit.'
+  );
 
 /** Milliseconds since the last call. */
 function stopwatch(): () => number {

@@ -1,5 +1,5 @@
 import { GoodpartsError } from './errors';
-import type { FitSettings, PresetName } from './types';
+import type { FitSettings, Precision, PresetName } from './types';
 
 /** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
 export type Embedding = 'concat' | 'unit' | number;
@@ -30,6 +30,7 @@ const shared = {
   layers: [],
   layerWeights: [],
   augment: 'none' as const,
+  precision: 'float32' as const,
   coresetRatio: 0.1,
   bankSize: 0,
   memoryLimit: 256,
@@ -86,6 +87,7 @@ export const PRESETS: Record<PresetName, Preset> = {
 };
 
 const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
+export const PRECISIONS: Precision[] = ['float32', 'int8'];
 
 type Rule = [key: keyof FitSettings, ok: (n: number) => boolean, says: string];
 const whole = Number.isInteger;
@@ -127,6 +129,7 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   if (!layerWeights.every(w => typeof w === 'number' && w > 0 && w <= 1000))
     refuse('layerWeights', 'a list of numbers above 0 and up to 1000, one a layer', layerWeights);
   if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
+  if (!PRECISIONS.includes(settings.precision)) refuse('precision', PRECISIONS.join(' or '), settings.precision);
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(
       'fit-settings',

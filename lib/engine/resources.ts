@@ -2,6 +2,7 @@ import os from 'node:os';
 import { Lease, LeaseCache } from './cache';
 import type { Detector } from './detector';
 import { Extractor, extractorKey } from './features';
+import type { RangeArray } from './ranges';
 import { Runtime } from './runtime';
 import type { Device, FitSettings } from './types';
 
@@ -28,9 +29,9 @@ export class Resources {
     return this.runtimeMade;
   }
 
-  async extractor(settings: Required<FitSettings>): Promise<Lease<Extractor>> {
+  async extractor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>> {
     const runtime = await this.runtime();
-    return this.extractors.acquire(extractorKey(settings), () => Extractor.create(runtime, settings));
+    return this.extractors.acquire(extractorKey(settings, ranges), () => Extractor.create(runtime, settings, ranges));
   }
 
   /**

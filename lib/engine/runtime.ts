@@ -117,7 +117,8 @@ export class Runtime {
       // errors come as exceptions; to print them as well would only alarm where a network is tried out
       logSeverityLevel: 4,
       // threads that spin while they wait win a little on an idle machine and lose fourfold beside other work (Node-RED, a fit)
-      extra: { session: { intra_op: { allow_spinning: '0' } } }
+      // the second: int8 on processors whose instructions overflow (AVX2 without VNNI) is computed in a slower way that does not
+      extra: { session: { intra_op: { allow_spinning: '0' }, x64quantprecision: '1' } }
     };
     return new Session(this.ort, await this.ort.InferenceSession.create(model, options));
   }

@@ -1,6 +1,6 @@
 import { GoodpartsError } from './errors';
 import { cutModel, PictureInput } from './onnx/cut';
-import type { ModelProto } from './onnx/proto';
+import { decodeModel, ModelProto, reencodeModel } from './onnx/proto';
 import { Candidate, KINDS, layerCandidates, patchSide, poolsFixedMap } from './onnx/structure';
 import { randomStream } from './random';
 import type { Data, Runtime, Session } from './runtime';
@@ -53,9 +53,19 @@ const USUAL = { width: 224, height: 224 };
 /** Class and register tokens of a transformer: 1 and 4 in practice. */
 const MOST_OTHER_TOKENS = 16;
 
-/** Loads the network cut after `taps`. @throws GoodpartsError `backbone-input`, `backbone-operators`, `backbone-unreadable` */
-export async function openCut(runtime: Runtime, { file, model, input }: Network, taps: string[]): Promise<Session> {
-  const bytes = cutModel(model, taps, input, file);
+/**
+ * Loads the network cut after `taps`.
+ * @param rewrite what is done with the cut network before
+ * @throws GoodpartsError `backbone-input`, `backbone-operators`, `backbone-unreadable`
+ */
+export async function openCut(
+  runtime: Runtime,
+  { file, model, input }: Network,
+  taps: string[],
+  rewrite?: (cut: ModelProto) => ModelProto
+): Promise<Session> {
+  const cut = cutModel(model, taps, input, file);
+  const bytes = rewrite ? reencodeModel(rewrite(decodeModel(cut))) : cut;
   try {
     return await runtime.session(bytes);
   } catch (error) {
@@ -113,27 +123,33 @@ async function firstRun(
 
 /**
  * Finds out what the taps are, which picture sizes the cut network takes, and whether it takes several pictures at once.
+ * @param tolerance of a picture in a batch, see takesBatches
  * @throws GoodpartsError `backbone-size`, `backbone-taps` when a tap is neither a map nor the tokens of a transformer
  */
-export async function tryOut(session: Session, network: Network, taps: string[]): Promise<Trial> {
+export async function tryOut(session: Session, network: Network, taps: string[], tolerance: number): Promise<Trial> {
   const sizes = trialSizes(network, taps);
   const { size, maps } = await firstRun(session, network, sizes);
   const patch = patchSide(network.model.graph);
   const layers = taps.map(
     tensor => layerOf(tensor, maps[tensor].dims, size, patch) ?? raise(noMap(network.file, tensor, maps[tensor].dims))
   );
-  const batch = await takesBatches(session, size, maps);
+  const batch = await takesBatches(session, size, maps, tolerance);
   return { layers, batch, ...(size === sizes.at(-1) && { size }) };
 }
 
 /** Whether two pictures at once give what one alone gives: a network may have been exported for a single one. */
-async function takesBatches(session: Session, size: Size, alone: Record<string, Data>): Promise<boolean> {
+async function takesBatches(
+  session: Session,
+  size: Size,
+  alone: Record<string, Data>,
+  tolerance: number
+): Promise<boolean> {
   try {
     const both = await session.run({ [session.inputs[0]]: noise(2, size) });
     return Object.entries(alone).every(([name, one]) => {
       const two = both[name];
       const scale = one.data.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
-      const same = one.data.every((value, i) => Math.abs(two.data[i] - value) <= 1e-3 * scale);
+      const same = one.data.every((value, i) => Math.abs(two.data[i] - value) <= tolerance * scale);
       return two.dims[0] === 2 && two.data.length === 2 * one.data.length && same;
     });
   } catch {

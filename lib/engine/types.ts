@@ -14,6 +14,9 @@ export type ImageInput = Uint8Array | RawImage;
 
 export type PresetName = 'anomalib' | 'pci' | 'anomaly-dino';
 
+/** Numbers in which the backbone computes. `int8` is about twice as fast on a CPU and a little coarser. */
+export type Precision = 'float32' | 'int8';
+
 /** What runs the graphs. `auto` takes the first of cuda, dml, coreml that works on this machine, else cpu. */
 export type Device = 'auto' | 'cpu' | 'cuda' | 'webgpu' | 'dml' | 'coreml';
 
@@ -45,6 +48,7 @@ export interface FitSettings {
   layerWeights?: number[];
   /** copies of each good image that are learned as well: mirrored both ways (4 in all), or turned in steps of 45 degrees (8 in all) */
   augment?: 'none' | 'flips' | 'rotations';
+  precision?: Precision;
   /** network input, pixels; for `pci` before the crop the shorter side is `resize` */
   inputWidth?: number;
   inputHeight?: number;

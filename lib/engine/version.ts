@@ -29,7 +29,9 @@ export type StoredInfo = Omit<DetectorInfo, 'current' | 'version'> & { selfTest:
 
 /** The first array that is not what `info` says. */
 export const unfit = (arrays: Arrays, info: StoredInfo): string | undefined =>
-  ARRAYS.find(key => !SHAPES[key](arrays[key], info));
+  info.settings.precision === 'int8' && !(arrays.ranges?.data instanceof Float32Array)
+    ? 'ranges'
+    : ARRAYS.find(key => !SHAPES[key](arrays[key], info));
 
 export const hash = (bytes: Uint8Array): string => crypto.createHash('sha256').update(bytes).digest('hex');
 

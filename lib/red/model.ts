@@ -8,6 +8,7 @@ import type {
   DeviceReport,
   EngineOptions,
   FitSettings,
+  Precision,
   PresetName
 } from '../engine';
 import { DetectorStore } from '../engine/store';
@@ -25,6 +26,7 @@ export interface ModelConfig extends NodeDef {
   layers: string;
   layerWeights: string | number;
   augment: Required<FitSettings>['augment'];
+  precision: '' | Precision;
   preset: PresetName;
   inputWidth: string | number;
   inputHeight: string | number;
@@ -75,6 +77,7 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     layers: layers.length > 0 ? layers : undefined,
     layerWeights: weights.length > 0 ? (weights as number[]) : undefined,
     augment: config.augment || undefined,
+    precision: config.precision || undefined,
     inputWidth: optionalNumber(config, 'inputWidth'),
     inputHeight: optionalNumber(config, 'inputHeight'),
     resizeShorter: optionalNumber(config, 'resizeShorter'),

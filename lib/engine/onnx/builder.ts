@@ -8,7 +8,7 @@ export type Dim = number | string;
 /** AttributeProto.AttributeType */
 const AttributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
-function attribute(name: string, value: Attribute): AttributeProto {
+export function attribute(name: string, value: Attribute): AttributeProto {
   if (typeof value === 'string') return { name, type: AttributeType.string, s: Buffer.from(value) };
   if (Array.isArray(value)) return { name, type: AttributeType.ints, ints: value };
   if (typeof value === 'object') return { name, type: AttributeType.float, f: value.float };

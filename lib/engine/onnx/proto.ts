@@ -12,6 +12,7 @@ export interface TensorProto {
   dims?: Int64[];
   dataType?: number;
   rawData?: Uint8Array;
+  floatData?: number[];
   int32Data?: number[];
   /** 1: the numbers are in another file, which `externalData` names */
   dataLocation?: number;

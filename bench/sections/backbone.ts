@@ -8,6 +8,7 @@ import { toNumber, type NodeProto } from '../../lib/engine/onnx/proto';
 import { Runtime, type Data } from '../../lib/engine/runtime';
 import { apart } from '../apart';
 import type { Context } from '../context';
+import { int8Bench } from '../int8';
 import type { Row, SectionResult } from '../result';
 import { spread, timed } from '../rounds';
 
@@ -83,10 +84,12 @@ export async function run(context: Context): Promise<SectionResult> {
   const { rounds, threads, quick } = context.options;
   const [runs, side] = quick ? [2, 512] : [10, 2048];
   const found = context.backbones.map(() => [] as Found[]);
+  const int8 = context.backbones.map(() => [] as number[]);
   for (let round = 0; round < rounds; round++)
-    context.backbones.forEach(({ file }, i) =>
-      found[i].push(apart<Found>(__filename, { backbone: file, threads, runs, side } satisfies Job))
-    );
+    context.backbones.forEach(({ file }, i) => {
+      found[i].push(apart<Found>(__filename, { backbone: file, threads, runs, side } satisfies Job));
+      int8[i].push(...int8Bench({ backbone: file, runs, threads }));
+    });
   const rows = context.backbones.map(({ name }, i): Row => {
     const { gigaMacs } = found[i][0];
     const flops = spread(found[i].flatMap(f => f.times.map(ms => gigaFlops(gigaMacs * 1e9, ms))));
@@ -97,7 +100,8 @@ export async function run(context: Context): Promise<SectionResult> {
       ms: spread(found[i].flatMap(f => f.times)),
       gigaFlops: flops,
       matMulGigaFlops: most,
-      share: Math.round((100 * flops.median) / most.median)
+      share: Math.round((100 * flops.median) / most.median),
+      int8Ms: spread(int8[i])
     };
   });
   return { rows, notes: [`MatMul: ${side} x ${side} x ${side}, float32.`] };

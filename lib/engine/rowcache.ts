@@ -1,8 +1,8 @@
 import { free } from './free';
 import type { RowFile } from './workfile';
 
-/** Bytes of rows that stay in memory. */
-const ROOM = 96 * 2 ** 20;
+/** Rows that stay in memory, and bytes of them, at the most. */
+const ROOM = { rows: 40_000, bytes: 96 * 2 ** 20 };
 /** Numbers after which a distance that has grown too large is given up. */
 const STRIDE = 128;
 
@@ -18,7 +18,10 @@ export class RowCache {
   private call = 0;
 
   constructor(private readonly file: RowFile) {
-    this.capacity = Math.min(file.count, Math.max(4096, Math.floor(ROOM / file.dimensions / 4)));
+    this.capacity = Math.min(
+      file.count,
+      Math.max(4096, Math.min(ROOM.rows, Math.floor(ROOM.bytes / file.dimensions / 4)))
+    );
     this.data = new Float32Array(this.capacity * file.dimensions);
     this.slotOf = new Int32Array(file.count).fill(-1);
     this.rowAt = new Int32Array(this.capacity).fill(-1);

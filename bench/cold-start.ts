@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { starter } from './node-red-load';
+import { nodesOn } from './flow';
 
 /** Milliseconds since Node-RED's process was spawned. */
 export type Parts = Record<'flowsStarted' | 'detectorLoaded' | 'firstScore', number>;
@@ -15,15 +16,7 @@ else if (msg.payload && msg.payload.score !== undefined) note('firstScore');
 
 function flow(store: string): unknown[] {
   const [tab, model, inject, feed, score, note, status] = Array.from({ length: 7 }, (_, i) => `c01d00000000000${i}`);
-  const node = (id: string, type: string, wires: string[][], more: object) => ({
-    id,
-    type,
-    z: tab,
-    x: 200,
-    y: 100,
-    wires,
-    ...more
-  });
+  const node = nodesOn(tab);
   const libs = [{ var: 'fs', module: 'fs' }];
   const read = "return { payload: fs.readFileSync(env.get('BENCH_PICTURE')) };";
   return [

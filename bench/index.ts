@@ -2,7 +2,7 @@ import sharp from 'sharp';
 import { decode, Picture } from '../lib/engine/decode';
 import { Extractor } from '../lib/engine/features';
 import { nearestRowsGraph } from '../lib/engine/graphs/cells';
-import { bankNorms } from '../lib/engine/graphs/search';
+import { squaredLengths } from '../lib/engine/pairs';
 import { WholeSearch } from '../lib/engine/head';
 import { feeds } from '../lib/engine/kmeans';
 import { LargeSearch } from '../lib/engine/large';
@@ -121,7 +121,7 @@ async function recallOf(
   queries: Float32Array[]
 ): Promise<number> {
   const session = await runtime.session(nearestRowsGraph(dimensions, 1));
-  const norms = bankNorms(bank, dimensions);
+  const norms = squaredLengths(bank, dimensions);
   let close = 0;
   let all = 0;
   for (const patches of queries) {

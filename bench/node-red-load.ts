@@ -3,6 +3,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { children, usage } from './proc';
 import { round } from './rounds';
+import { nodesOn } from './flow';
 
 const ROOT = path.resolve(__dirname, '../..');
 
@@ -74,15 +75,7 @@ return {};
 function flow(store: string, detector: string): unknown[] {
   const tab = 'c0ffee0000000001';
   const model = 'c0ffee0000000002';
-  const node = (id: string, type: string, wires: string[][], more: object) => ({
-    id,
-    type,
-    z: tab,
-    x: 200,
-    y: 100,
-    wires,
-    ...more
-  });
+  const node = nodesOn(tab);
   const libs = [
     { var: 'fs', module: 'fs' },
     { var: 'hooks', module: 'perf_hooks' },

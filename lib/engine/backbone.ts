@@ -1,5 +1,5 @@
-import fs from 'node:fs/promises';
 import path from 'node:path';
+import { fileOfSum } from './catalogue';
 import { GoodpartsError } from './errors';
 import { cutModel, pictureInput, PictureInput } from './onnx/cut';
 import { readModel } from './onnx/file';
@@ -107,7 +107,7 @@ async function readNetwork(file: string): Promise<{ network: Network; facts: Bac
   const { model, fileSha256, sha256 } = await readModel(placeOf(file));
   widen(model);
   checkOperators(model, file);
-  const facts: BackboneFacts = file === 'embedded' ? EMBEDDED : ((await catalogued(fileSha256)) ?? {});
+  const facts: BackboneFacts = file === 'embedded' ? EMBEDDED : (fileOfSum(fileSha256)?.entry ?? {});
   return { network: { file, model, input: pictureInput(model.graph, file, facts.input?.layout) }, facts, sha256 };
 }
 
@@ -159,13 +159,6 @@ export function sizeFor({ size, multiple }: Backbone, wanted: Size): Size {
 
 function placeOf(file: string): string {
   return file === 'embedded' ? path.join(MODELS, 'backbone.onnx') : path.resolve(file);
-}
-
-async function catalogued(sha256: string): Promise<BackboneFacts | undefined> {
-  const { catalogue } = JSON.parse(await fs.readFile(path.join(MODELS, 'catalogue.json'), 'utf8')) as {
-    catalogue: BackboneFacts[];
-  };
-  return catalogue.find(entry => entry.sha256 === sha256);
 }
 
 /** Networks keep the version of the operators that they were written with; ONNX Runtime knows every one from 7 on to its own. */

@@ -1,7 +1,7 @@
 import { GoodpartsError } from './errors';
 import { Farthest } from './farthest';
 import { Minima } from './minima';
-import { argmax } from './pairs';
+import { argmax, squaredDistance } from './pairs';
 import { Points } from './points';
 import { randomStream } from './random';
 import type { Runtime } from './runtime';
@@ -77,16 +77,10 @@ class StartDistances {
     const starts = this.starts.length / d;
     for (let i = 0; i < rows.length / d; i++) {
       let mean = 0;
-      for (let s = 0; s < starts; s++) mean += Math.sqrt(squared(rows, i * d, this.starts, s * d, d)) / starts;
+      for (let s = 0; s < starts; s++) mean += Math.sqrt(squaredDistance(rows, i, this.starts, s, d)) / starts;
       this.distance[at + i] = mean * mean;
     }
   }
-}
-
-function squared(a: Float32Array, i: number, b: Float32Array, j: number, length: number): number {
-  let sum = 0;
-  for (let k = 0; k < length; k++) sum += (a[i + k] - b[j + k]) ** 2;
-  return sum;
 }
 
 class Greedy {

@@ -2,9 +2,10 @@ import { axisMatrix, inspected, mapGraph, Matrix, multiply, Placement, placeMatr
 import type { Window } from './graphs/preprocess';
 import { coarseBank } from './coarse';
 import { LEFT_OUT, type Rating } from './graphs/rank';
-import { bankNorms, searchGraph } from './graphs/search';
+import { searchGraph } from './graphs/search';
 import { LargeSearch } from './large';
 import { pays } from './neighbours';
+import { squaredLengths } from './pairs';
 import { PRESETS } from './presets';
 import type { Data, Runtime, Session } from './runtime';
 import type { FitSettings } from './types';
@@ -67,7 +68,7 @@ export class WholeSearch implements SearchHead {
     const size = bank.length / dimensions;
     const coarse = worthFiltering(runtime, size) ? await coarseBank(runtime, bank, dimensions) : undefined;
     const session = await runtime.session(searchGraph({ ...rating, bank, dimensions, coarse }));
-    const norms = { data: coarse?.norms ?? bankNorms(bank, dimensions), dims: [size] };
+    const norms = { data: coarse?.norms ?? squaredLengths(bank, dimensions), dims: [size] };
     const rows = { data: bank, dims: [size, dimensions] };
     return new WholeSearch(session, coarse ? { norms, bank: rows } : { norms }, dimensions);
   }

@@ -1,6 +1,5 @@
 import { GoodpartsError } from './errors';
-import { bankNorms } from './graphs/search';
-import { gatherRows } from './pairs';
+import { gatherRows, squaredLengths } from './pairs';
 import type { Data, Session } from './runtime';
 
 /** k-means: patches a center that it is computed from, and its rounds. */
@@ -33,7 +32,7 @@ export async function assign(
   { signal, onProgress }: BuildOptions
 ): Promise<Int32Array> {
   const cellOf = new Int32Array(rows.length / dimensions);
-  const norms = bankNorms(centers, dimensions);
+  const norms = squaredLengths(centers, dimensions);
   for (let from = 0; from < cellOf.length; from += TILE) {
     if (signal?.aborted) throw new GoodpartsError('fit-aborted', 'The fit was stopped.');
     const tile = rows.subarray(from * dimensions, (from + TILE) * dimensions);

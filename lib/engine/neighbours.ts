@@ -2,9 +2,8 @@ import { setImmediate } from 'node:timers/promises';
 import { GoodpartsError } from './errors';
 import { nearestRowsGraph } from './graphs/cells';
 import { LEFT_OUT } from './graphs/rank';
-import { bankNorms } from './graphs/search';
 import { assign, BuildOptions, feeds, kMeans } from './kmeans';
-import { gatherRows } from './pairs';
+import { gatherRows, squaredLengths } from './pairs';
 import type { Runtime, Session } from './runtime';
 import type { DeviceReport } from './types';
 import type { Arrays } from './version';
@@ -222,7 +221,7 @@ class Cells {
     readonly cellOf: Int32Array
   ) {
     this.count = centers.length / dimensions;
-    this.centerNorms = bankNorms(centers, dimensions);
+    this.centerNorms = squaredLengths(centers, dimensions);
     this.starts = new Int32Array(this.count + 1);
     for (const cell of cellOf) this.starts[cell + 1]++;
     for (let cell = 0; cell < this.count; cell++) this.starts[cell + 1] += this.starts[cell];
@@ -240,7 +239,7 @@ class Cells {
     for (let from = 0; from < this.order.length; from += FILL) {
       const some = this.rows.subarray(from * d, (from + FILL) * d);
       gatherRows(bank, this.order.subarray(from, from + FILL), d, some);
-      this.norms.set(bankNorms(some, d), from);
+      this.norms.set(squaredLengths(some, d), from);
       await setImmediate();
     }
   }
@@ -264,7 +263,7 @@ class Best {
     dimensions: number,
     private readonly wanted: number
   ) {
-    this.norms = bankNorms(patches, dimensions);
+    this.norms = squaredLengths(patches, dimensions);
     this.values = new Float32Array(this.norms.length * wanted).fill(Infinity);
     this.places = new Int32Array(this.norms.length * wanted);
   }

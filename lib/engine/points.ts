@@ -1,4 +1,4 @@
-import { gatherRows } from './pairs';
+import { gatherRows, squaredLengths } from './pairs';
 import { free } from './free';
 import { RowCache } from './rowcache';
 import type { Runtime } from './runtime';
@@ -85,14 +85,4 @@ export class Points {
 /** How far below the true value a computed bound may lie on the wrong side. */
 export function slackOf(norms: Float32Array): number {
   return ROUNDING * norms.reduce((a, b) => Math.max(a, b), 0);
-}
-
-export function squaredLengths(rows: Float32Array, size: number): Float32Array {
-  const norms = new Float32Array(rows.length / size);
-  for (let i = 0; i < norms.length; i++) {
-    let sum = 0;
-    for (let j = i * size; j < (i + 1) * size; j++) sum += rows[j] * rows[j];
-    norms[i] = sum;
-  }
-  return norms;
 }

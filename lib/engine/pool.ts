@@ -2,7 +2,8 @@ import type { Bank } from './calibrate';
 import { coreset } from './coreset';
 import { Minima } from './minima';
 import { pays } from './neighbours';
-import { bytesPerPoint, type Points, slackOf, squaredLengths } from './points';
+import { squaredDistance, squaredLengths } from './pairs';
+import { bytesPerPoint, type Points, slackOf } from './points';
 import { randomStream } from './random';
 import type { Runtime } from './runtime';
 import { CALIBRATION_IMAGES, Sample } from './sample';
@@ -243,17 +244,12 @@ class Held {
     // what looks near is measured, what does not look near cannot be
     const near = nearest.map((_, i) => i).filter(i => bound[i] + norms[i] - slack <= limit);
     const others = await file.gather(near.map(i => nearest[i]));
-    const covered = new Set(Array.from(near).filter((i, k) => distance(patches, i, others, k, dimensions) <= limit));
+    const covered = new Set(
+      Array.from(near).filter((i, k) => squaredDistance(patches, i, others, k, dimensions) <= limit)
+    );
     const fresh = Array.from(norms.keys()).filter(i => !covered.has(i));
     const rows = new Float32Array(fresh.length * dimensions);
     fresh.forEach((i, k) => rows.set(patches.subarray(i * dimensions, (i + 1) * dimensions), k * dimensions));
     return rows;
   }
-}
-
-/** Squared distance of row `i` of `a` to row `j` of `b`. */
-function distance(a: Float32Array, i: number, b: Float32Array, j: number, dimensions: number): number {
-  let sum = 0;
-  for (let k = 0, x = i * dimensions, y = j * dimensions; k < dimensions; k++) sum += (a[x + k] - b[y + k]) ** 2;
-  return sum;
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { coarseBank } from '../../lib/engine/coarse';
 import { LEFT_OUT } from '../../lib/engine/graphs/rank';
-import { bankNorms, searchGraph } from '../../lib/engine/graphs/search';
+import { searchGraph } from '../../lib/engine/graphs/search';
+import { squaredLengths } from '../../lib/engine/pairs';
 import { randomStream } from '../../lib/engine/random';
 import { Runtime } from '../../lib/engine/runtime';
 
@@ -46,7 +47,7 @@ describe('search', () => {
     const session = await runtime.session(
       searchGraph({ bank, dimensions: DIMENSIONS, neighbours: 9, distance: 'l2', score: 'max', coarse })
     );
-    const norms = coarse?.norms ?? bankNorms(bank, DIMENSIONS);
+    const norms = coarse?.norms ?? squaredLengths(bank, DIMENSIONS);
     for (const i of leftOut) norms[i] = LEFT_OUT;
     const { distances, nearest, score } = await session.run({
       patches: { data: queries, dims: [queries.length / DIMENSIONS, DIMENSIONS] },

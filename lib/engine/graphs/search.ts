@@ -84,14 +84,3 @@ function around(g: GraphBuilder, query: string, filter: Filter, size: number, ne
   const [, few] = g.ops('TopK', [all, g.ints(Math.min(size, most))], { axis: 1, largest: 0 }, 2);
   return g.op('Squeeze', [few, g.ints(0)]);
 }
-
-/** ||b||^2 of every bank patch, float32 [M]. */
-export function bankNorms(bank: Float32Array, dimensions: number): Float32Array {
-  const norms = new Float32Array(bank.length / dimensions);
-  for (let i = 0; i < norms.length; i++) {
-    let sum = 0;
-    for (let d = 0; d < dimensions; d++) sum += bank[i * dimensions + d] ** 2;
-    norms[i] = sum;
-  }
-  return norms;
-}

@@ -8,6 +8,7 @@ import { writeSample } from '../../lib/sample';
 import { part, parts, put, ROOT, scratch } from '../support';
 import { Editor, type FlowNode } from './editor';
 import { getJson, startNodeRed, until, type NodeRed } from './node-red';
+import { modulesOf } from './palette';
 
 const folder = path.join(ROOT, 'examples');
 const files = fs.readdirSync(folder).filter(name => name.endsWith('.json'));
@@ -25,7 +26,8 @@ describe('examples', function () {
     const [empty, data] = [path.join(scratch(), 'flows.json'), path.join(scratch(), 'flange')];
     put(empty, '[]');
     await writeSample(data, { train: 2, test: 1, size: 96 });
-    nodeRed = await startNodeRed({ flows: empty, env: { GOODPARTS_DATA: data } });
+    const palette = modulesOf(files.flatMap(read));
+    nodeRed = await startNodeRed({ flows: empty, env: { GOODPARTS_DATA: data }, palette });
     editor = await new Editor(nodeRed).opened();
   });
   after(async () => {

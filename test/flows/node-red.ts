@@ -3,11 +3,14 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ROOT, scratch } from '../support';
+import { addPalette, type Modules } from './palette';
 
 export interface NodeRedOptions {
   /** flow file; it is copied, so that nothing changes it */
   flows: string;
   env?: Record<string, string>;
+  /** palettes of other authors beside this package, see palette.ts */
+  palette?: Modules;
   /** Node-RED's red.js; default: the one this repository develops with */
   red?: string;
   /** Node.js binary; default: the one that runs the tests */
@@ -39,10 +42,11 @@ export const starter = (): Promise<Starter> => import(pathToFileURL(path.join(RO
  * Starts Node-RED in a user directory of its own, and waits until its flows run.
  * @throws Error with Node-RED's log when it ends, or does not run within a minute
  */
-export async function startNodeRed({ flows, env, red, node, onLine }: NodeRedOptions): Promise<NodeRed> {
+export async function startNodeRed({ flows, env, palette = {}, red, node, onLine }: NodeRedOptions): Promise<NodeRed> {
   const { prepare, freePort, startNodeRed: start } = await starter();
   const userDir = scratch();
   prepare(userDir);
+  await addPalette(userDir, palette);
   const copy = path.join(userDir, 'flows.json');
   await fs.copyFile(flows, copy);
   const log: string[] = [];

@@ -7,6 +7,7 @@ import { Embeddings, Extractor, Prepared } from './features';
 import { MapHead, createSearch, SearchHead } from './head';
 import { regions } from './regions';
 import type { RangeArray } from './ranges';
+import { emptyRegion, inspectedRows, Inspection } from './region';
 import type { Runtime } from './runtime';
 import { checkSelfTest } from './selftest';
 import type { DetectorStore, StoredDetector } from './store';
@@ -28,6 +29,7 @@ export class Detector {
     private readonly extractor: Lease<Extractor>,
     private readonly search: SearchHead,
     private readonly map: MapHead,
+    private readonly inspection: Inspection | undefined,
     /** difference found by the self-test */
     readonly parity: number
   ) {
@@ -66,10 +68,11 @@ export class Detector {
         stored.arrays
       );
       const map = await MapHead.create(runtime);
-      const parts = { extractor: extractor.value, search, map, settings };
+      const inspection = await Inspection.create(settings.region);
+      const parts = { extractor: extractor.value, search, map, settings, inspection };
       const parity = await checkSelfTest(parts, stored.arrays, selfTest.score, runtime.device.used);
       // the bank is on the device now
-      return new Detector({ info: stored.info, arrays: {} }, extractor, search, map, parity);
+      return new Detector({ info: stored.info, arrays: {} }, extractor, search, map, inspection, parity);
     } catch (error) {
       extractor.release();
       throw error;
@@ -139,13 +142,16 @@ export class Detector {
     index: number,
     timing: Milliseconds,
     wanted: boolean | 'small'
-  ): Promise<ScoreResult> {
+  ): Promise<ScoreResult | GoodpartsError> {
     const { info } = this.stored;
     const { settings, calibration } = info;
     const searchStart = performance.now();
-    const { distances, score } = await this.search.search(embeddings.patches[index]);
+    const inside = this.inspection?.inside(p, this.extractor.value.size, embeddings);
+    if (inside?.patches.length === 0) return emptyRegion(p);
+    const patches = inspectedRows(embeddings.patches[index], embeddings.dimensions, inside);
+    const { distances, score } = await this.search.search(patches);
     const mapStart = performance.now();
-    const map = await this.map.inOriginal(distances, embeddings, settings, p.window, p, wanted === true);
+    const map = await this.map.inOriginal(distances, embeddings, settings, p.window, p, wanted === true, inside);
     const found = regions(map.data, map.width, map.height, this.pixelThreshold, {
       imageWidth: p.width,
       imageHeight: p.height

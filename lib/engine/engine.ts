@@ -12,6 +12,7 @@ import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from '
 import { planFit } from './plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
+import { Inspection } from './region';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
 import type {
@@ -98,11 +99,13 @@ export class Engine {
 
   /**
    * Starts a fit into which images are put one by one.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `store-write`
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `region-empty`, `fit-memory`, `backbone-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
-    const complete = completeSettings(settings);
+    const given = completeSettings(settings);
+    const inspection = await Inspection.create(given.region);
+    const complete = { ...given, ...(inspection && { region: inspection.region }) };
     const runtime = await this.resources.runtime();
     const lease = await this.extractor(complete);
     const { store, options: engine } = this;
@@ -112,7 +115,7 @@ export class Engine {
     try {
       note = otherSize(settings, complete, lease.value);
       await store.checkWritable(name);
-      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images);
+      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images, inspection);
       checkMemory(0);
     } catch (error) {
       lease.release();
@@ -125,6 +128,7 @@ export class Engine {
           settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
           runtime,
           extractor: extractor.value,
+          inspection,
           store,
           limits: engine.limits ?? {},
           checkMemory,
@@ -221,12 +225,13 @@ export class Engine {
    */
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
+    const inspection = await Inspection.create(complete.region);
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
       const fitted = { ...complete, inputWidth, inputHeight };
-      const bound = await fitBound(lease.value, fitted, request.images);
-      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request);
+      const bound = await fitBound(lease.value, fitted, request.images, inspection);
+      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
     } finally {

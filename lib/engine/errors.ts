@@ -16,6 +16,8 @@ export type ErrorCode =
   | 'fit-precision'
   | 'fit-aborted'
   | 'fit-memory'
+  | 'region-empty'
+  | 'region-shape'
   | 'backbone-missing'
   | 'backbone-damaged'
   | 'backbone-download'

@@ -29,6 +29,7 @@ const npm = (args, cwd) =>
 
 const readJson = file => JSON.parse(fs.readFileSync(file, 'utf8'));
 const writeJson = (file, value) => fs.writeFileSync(file, JSON.stringify(value, null, 2) + '\n');
+const without = (object, ...keys) => Object.fromEntries(Object.entries(object).filter(([key]) => !keys.includes(key)));
 const folders = folder => fs.readdirSync(folder, { withFileTypes: true }).filter(entry => entry.isDirectory());
 
 /** What the package itself consists of, as `npm pack` sees it. */
@@ -46,8 +47,8 @@ function trimRuntime(modules, os, cpu) {
       for (const arch of folders(path.join(folder, 'bin', api.name, platform.name)))
         if (platform.name !== os || arch.name !== cpu)
           fs.rmSync(path.join(folder, 'bin', api.name, platform.name, arch.name), { recursive: true });
-  const { scripts: _, ...manifest } = readJson(path.join(folder, 'package.json'));
-  writeJson(path.join(folder, 'package.json'), manifest);
+  const file = path.join(folder, 'package.json');
+  writeJson(file, without(readJson(file), 'scripts'));
 }
 
 function bundle(platform, source, scratch) {
@@ -55,7 +56,7 @@ function bundle(platform, source, scratch) {
   const folder = path.join(scratch, platform);
   fs.cpSync(source, folder, { recursive: true });
   const file = path.join(folder, 'package.json');
-  const { devDependencies: _, scripts: __, ...manifest } = readJson(file);
+  const manifest = without(readJson(file), 'devDependencies', 'scripts');
   writeJson(file, manifest);
   npm(['install', '--ignore-scripts', '--no-package-lock', `--os=${system}`, `--cpu=${cpu}`, '--libc=glibc'], folder);
   const modules = path.join(folder, 'node_modules');

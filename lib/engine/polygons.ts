@@ -11,6 +11,10 @@ export interface Axis {
   to: number;
 }
 
+/** Whether anything of a picture is left out. Detectors of earlier versions have no region. */
+export const isRestricted = (region: InspectedRegion | undefined): region is InspectedRegion =>
+  region !== undefined && (region.include.length > 0 || region.exclude.length > 0 || region.mask !== undefined);
+
 const isPoint = (point: unknown): boolean =>
   Array.isArray(point) && point.length === 2 && point.every(n => typeof n === 'number' && n >= 0 && n <= 1);
 

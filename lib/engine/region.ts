@@ -5,7 +5,7 @@ import { decode, type Picture } from './decode';
 import { GoodpartsError } from './errors';
 import type { Prepared } from './features';
 import { windowOf } from './graphs/preprocess';
-import { centre, fillPolygon, type Axis } from './polygons';
+import { centre, fillPolygon, isRestricted, type Axis } from './polygons';
 import type { Size } from './taps';
 import type { FitSettings, InspectedRegion } from './types';
 
@@ -62,8 +62,8 @@ export class Inspection {
    * @throws GoodpartsError `region-empty`, `image-*` where the mask is no picture
    */
   static async create(region: InspectedRegion | undefined): Promise<Inspection | undefined> {
-    const { include = [], exclude = [], mask } = region ?? {};
-    if (!include.length && !exclude.length && !mask) return undefined;
+    if (!isRestricted(region)) return undefined;
+    const { include, exclude, mask } = region;
     const read = mask ? await readMask(typeof mask === 'string' ? Buffer.from(mask, 'base64') : mask) : undefined;
     const stored = { include, exclude, ...(read && { mask: await encoded(read) }) };
     const inspection = new Inspection(stored, read);

@@ -315,6 +315,13 @@ describe('region', () => {
     await engine.close();
   });
 
+  it('is not exported, as the network alone cannot keep to it', async () => {
+    const engine = new Engine({ store: scratch() });
+    await engine.fit('kept', await parts(2), { ...SMALL, region: include(TOP) });
+    await assert.rejects(engine.exportOnnx('kept', { method: 'percentile', value: 99 }), code('export-region', /a region of the picture only/));
+    await engine.close();
+  });
+
   it('makes the plan of a fit smaller', async () => {
     const engine = new Engine({ store: scratch() });
     const plan = await engine.plan({ ...settings, augment: 'flips', region: include(TOP) }, { images: 10 });

@@ -4,8 +4,10 @@ import { regions } from '../engine/regions';
 import { limitOf, type LimitRule } from '../engine/threshold';
 import type { AnomalyMap, Calibration, ScoreResult } from '../engine';
 import { mapOf, mapValues } from './map';
-import { once, type Done, type Message, type Send } from './messages';
+import { countVerdict } from './metrics/counts';
+import { type Done, type Message, type Send } from './messages';
 import type { Model } from './model';
+import { watched } from './part-log';
 import { nameOf, readProperty, writeProperty, type Property } from './property';
 import { Status } from './status';
 
@@ -46,7 +48,7 @@ export class Judge {
   private readonly counts: Record<Verdict, number> = { ok: 0, review: 0, ng: 0 };
   private judging: Promise<void> = Promise.resolve();
 
-  /** @param model where the good images' scores are; rules that are all fixed need none */
+  /** @param model where the good images' scores are, and the log of parts; rules that are all fixed need none */
   constructor(
     private readonly RED: NodeAPI,
     private readonly node: Node,
@@ -54,11 +56,12 @@ export class Judge {
     private readonly options: JudgeOptions
   ) {
     this.status = new Status(node, RED._);
+    if (model?.partLogMissing) this.status.key('yellow', 'ring', 'nolog');
   }
 
   /** Takes a message; it leaves on the output of its worst verdict, or through `done(error)`. */
   input(msg: Message, send: Send, whenDone: Done): void {
-    const done = once(this.node, whenDone);
+    const done = watched(this.node, msg, this.model?.partLog, whenDone);
     // one after the other: scores of a new version are read from disk, and messages must not overtake each other
     this.judging = this.judging
       .then(() => this.judge(msg))
@@ -91,7 +94,22 @@ export class Judge {
     const judged = await Promise.all(results.map(one => this.judgeOne(one)));
     if (pixels) await this.judgePixels(msg, judged, many);
     await writeProperty(this.RED, this.node, result, msg, many ? judged : judged[0]);
+    for (const [i, one] of judged.entries()) this.note(msg, one, many ? i : undefined);
     return VERDICTS.findLast(verdict => judged.some(one => one.verdict === verdict))!;
+  }
+
+  /** Counts a verdict, and writes it to the log of parts. */
+  private note(msg: NodeMessage, judged: Judged, picture?: number): void {
+    const { detector, score, threshold, verdict, timing } = judged;
+    countVerdict(detector?.name, verdict);
+    this.model?.partLog?.part(this.node, msg, {
+      ...(detector && { detector: `${detector.name}@${detector.version}` }),
+      score,
+      threshold,
+      verdict,
+      ms: timing?.total,
+      picture
+    });
   }
 
   private async judgeOne(result: ScoreResult): Promise<Judged> {

@@ -1,5 +1,6 @@
 // Puts examples/src into the flows of examples/: the body of every function there into the function node of that name
-// (fitAll -> "fit all"), and page.html into the template node "page". With --check it only says whether that is done.
+// (fitAll -> "fit all"; fitAllStart and fitAllStop: its code "On Start" and "On Stop"), and page.html into the template
+// node "page". With --check it only says whether that is done.
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,13 +8,15 @@ import * as busy from '../examples/src/busy.mjs';
 import * as camera from '../examples/src/camera.mjs';
 import * as demo from '../examples/src/functions.mjs';
 import * as http from '../examples/src/http.mjs';
+import * as kafka from '../examples/src/kafka.mjs';
 
 const examples = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples');
 const flowFiles = {
   'flows.json': { functions: demo, page: 'src/page.html' },
   'inspect-by-http.json': { functions: http },
   'several-products.json': { functions: camera },
-  'busy-line.json': { functions: { ...camera, ...busy } }
+  'busy-line.json': { functions: { ...camera, ...busy } },
+  'kafka.json': { functions: { ...camera, ...kafka } }
 };
 
 const words = name => name.replace(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`);
@@ -26,11 +29,14 @@ function body(fn) {
 function assemble(file, flows) {
   const { functions, page } = flowFiles[file];
   const take = (type, name, field, value) => {
-    const node = flows.find(n => n.type === type && n.name === name);
-    if (!node) throw new Error(`examples/${file} has no ${type} node "${name}".`);
-    node[field] = value;
+    const nodes = flows.filter(n => n.type === type && n.name === name);
+    if (nodes.length === 0) throw new Error(`examples/${file} has no ${type} node "${name}".`);
+    for (const node of nodes) node[field] = value;
   };
-  for (const [name, fn] of Object.entries(functions)) take('function', words(name), 'func', body(fn));
+  for (const [name, fn] of Object.entries(functions)) {
+    const [, node, when] = /^(.*?)(Start|Stop)?$/.exec(name);
+    take('function', words(node), { Start: 'initialize', Stop: 'finalize' }[when] ?? 'func', body(fn));
+  }
   if (page) take('template', 'page', 'template', fs.readFileSync(path.join(examples, page), 'utf8'));
   return JSON.stringify(flows, null, 2) + '\n';
 }

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as busy from '../examples/src/busy.mjs';
 import * as camera from '../examples/src/camera.mjs';
+import * as classic from '../examples/src/dashboard-classic.mjs';
 import * as dashboard from '../examples/src/dashboard.mjs';
 import * as dashboardShow from '../examples/src/dashboard-show.mjs';
 import { shared } from '../examples/src/dashboard/shared.mjs';
@@ -18,6 +19,10 @@ const flowFiles = {
   'inspect-by-http.json': { functions: http },
   'several-products.json': { functions: camera },
   'busy-line.json': { functions: { ...camera, ...busy } },
+  'dashboard-classic.json': {
+    functions: { ...camera, ...classic },
+    templates: { part: 'src/dashboard-classic/part.html' }
+  },
   'dashboard.json': { functions: { ...dashboard, ...dashboardShow }, widgets: 'src/dashboard' }
 };
 
@@ -43,7 +48,7 @@ function widget(folder, name) {
 }
 
 function assemble(file, flows) {
-  const { functions, page, widgets } = flowFiles[file];
+  const { functions, page, widgets, templates = {} } = flowFiles[file];
   const take = (type, name, field, value) => {
     const nodes = flows.filter(n => n.type === type && n.name === name);
     if (nodes.length === 0) throw new Error(`examples/${file} has no ${type} node "${name}".`);
@@ -51,6 +56,7 @@ function assemble(file, flows) {
   };
   for (const [name, fn] of Object.entries(functions)) take('function', words(name), 'func', body(fn));
   if (page) take('template', 'page', 'template', read(page));
+  for (const [name, place] of Object.entries(templates)) take('ui_template', name, 'format', read(place));
   if (widgets) {
     take('ui-template', 'style', 'format', read(widgets, 'style.css'));
     const names = fs.readdirSync(path.join(examples, widgets)).flatMap(name => name.match(/^(.+)\.vue$/)?.[1] ?? []);

@@ -26,7 +26,7 @@ function quickFlow(): string {
 }
 
 describe('examples/dashboard.json in a browser', function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let chromium: Browser;
   let nodeRed: NodeRed;
   let data: string;

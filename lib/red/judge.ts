@@ -31,6 +31,12 @@ export interface JudgeOptions {
   pixels?: LimitRule;
 }
 
+/** Limits that a message brings along; they win over the node's. */
+interface OwnLimits {
+  limit?: number;
+  review?: number;
+}
+
 /** From best to worst, with the colour of each. */
 const VERDICTS: Verdict[] = ['ok', 'review', 'ng'];
 const FILLS: Record<Verdict, NodeStatusFill> = { ok: 'green', review: 'yellow', ng: 'red' };
@@ -91,7 +97,8 @@ export class Judge {
     const many = Array.isArray(value);
     const results = (many ? value : [value]).map(one => resultOf(one, nameOf(result)));
     if (results.length === 0) throw new GoodpartsError('input-missing', `${nameOf(result)} is an empty array.`);
-    const judged = await Promise.all(results.map(one => this.judgeOne(one)));
+    const own = { limit: ownLimit(msg, 'threshold'), review: ownLimit(msg, 'reviewThreshold') };
+    const judged = await Promise.all(results.map(one => this.judgeOne(one, own)));
     if (pixels) await this.judgePixels(msg, judged, many);
     await writeProperty(this.RED, this.node, result, msg, many ? judged : judged[0]);
     for (const [i, one] of judged.entries()) this.note(msg, one, many ? i : undefined);
@@ -112,10 +119,12 @@ export class Judge {
     });
   }
 
-  private async judgeOne(result: ScoreResult): Promise<Judged> {
+  private async judgeOne(result: ScoreResult, own: OwnLimits): Promise<Judged> {
     const { limit, review } = this.options;
-    const threshold = await this.limit(limit, result, 'scores');
-    const reviewThreshold = review && (await this.limit(review, result, 'scores'));
+    const threshold = own.limit ?? (await this.limit(limit, result, 'scores'));
+    const drawn = review && (own.review ?? (await this.limit(review, result, 'scores')));
+    // a limit of the message may lie below the one for REVIEW: then there is nothing between them
+    const reviewThreshold = drawn && Math.min(drawn, threshold);
     const { score } = result;
     const suspicious = reviewThreshold !== undefined && score > reviewThreshold;
     const verdict = score > threshold ? 'ng' : suspicious ? 'review' : 'ok';
@@ -154,6 +163,16 @@ export class Judge {
       'The message does not say which detector scored it (detector.name and detector.version), as anomaly-score does.'
     );
   }
+}
+
+/** @throws GoodpartsError `input-missing` for a limit that is no number: to go on with another one would be a wrong verdict */
+function ownLimit(msg: NodeMessage, name: 'threshold' | 'reviewThreshold'): number | undefined {
+  const value = (msg as Record<string, unknown>)[name];
+  if (value === undefined || Number.isFinite(value)) return value as number | undefined;
+  throw new GoodpartsError(
+    'input-missing',
+    `msg.${name} must be a number (a score), or absent for the node's own limit.`
+  );
 }
 
 /** @throws GoodpartsError `input-missing` when there is no score to judge */

@@ -1,7 +1,7 @@
 // One picture, from the JPEG file to its score and map: Goodparts and, with the same backbone, the peers.
 import fs from 'node:fs';
 import { Engine, GoodpartsError } from '../../lib/engine';
-import type { ScoreResult } from '../../lib/engine/types';
+import type { PatchCoreInfo, ScoreResult } from '../../lib/engine/types';
 import { apart } from '../apart';
 import { measurePeer, storeOf, type BenchBackbone, type Context } from '../context';
 import type { Peer, PeerResult, PeerScore } from '../peers';
@@ -34,7 +34,7 @@ interface System {
 
 export async function work({ store, pictures, threads }: Job): Promise<Ours> {
   const engine = new Engine({ store, threads, device: 'cpu' });
-  const { bankSize: bank } = await engine.load('bench');
+  const { bankSize: bank } = (await engine.load('bench')) as PatchCoreInfo;
   const stages: ScoreResult['timing'][] = [];
   const times = await timed(pictures, async file => {
     const [result] = await engine.score('bench', [fs.readFileSync(file)]);

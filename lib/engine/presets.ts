@@ -36,7 +36,10 @@ const shared = {
   memoryLimit: 256,
   neighbours: 9,
   smoothing: 4,
-  seed: 0
+  seed: 0,
+  network: '',
+  networkInput: 'auto' as const,
+  reconstruction: 'mse' as const
 };
 
 export const PRESETS: Record<PresetName, Preset> = {
@@ -88,6 +91,8 @@ export const PRESETS: Record<PresetName, Preset> = {
 
 const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
 export const PRECISIONS: Precision[] = ['float32', 'int8'];
+export const NETWORK_INPUTS: Required<FitSettings>['networkInput'][] = ['auto', 'unit', 'signed', 'imagenet'];
+export const RECONSTRUCTIONS: Required<FitSettings>['reconstruction'][] = ['mse', 'ssim'];
 
 type Rule = [key: keyof FitSettings, ok: (n: number) => boolean, says: string];
 const whole = Number.isInteger;
@@ -130,6 +135,9 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
     refuse('layerWeights', 'a list of numbers above 0 and up to 1000, one a layer', layerWeights);
   if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
   if (!PRECISIONS.includes(settings.precision)) refuse('precision', PRECISIONS.join(' or '), settings.precision);
+  const { networkInput, reconstruction } = settings;
+  if (!NETWORK_INPUTS.includes(networkInput)) refuse('networkInput', NETWORK_INPUTS.join(', '), networkInput);
+  if (!RECONSTRUCTIONS.includes(reconstruction)) refuse('reconstruction', RECONSTRUCTIONS.join(' or '), reconstruction);
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(
       'fit-settings',

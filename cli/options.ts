@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engine';
 import { isBackboneId } from '../lib/engine/catalogue';
 import { isKnownId } from '../lib/engine/library';
-import { PRECISIONS } from '../lib/engine/presets';
+import { NETWORK_INPUTS, PRECISIONS, RECONSTRUCTIONS } from '../lib/engine/presets';
 import type { LimitRule } from '../lib/engine/threshold';
 import { readPicture } from '../lib/pictures';
 import { UsageError, type Arguments, type Option } from './command';
@@ -98,6 +98,21 @@ export const SETTINGS: Record<string, Option> = {
     type: 'string',
     value: 'N',
     help: 'of every random choice; same pictures, same seed, same detector; default 0'
+  },
+  network: {
+    type: 'string',
+    value: 'FILE',
+    help: 'an .onnx file that is a detector by itself (anomalib, EfficientAD, autoencoder): it is calibrated, nothing is learned'
+  },
+  'network-input': {
+    type: 'string',
+    value: 'NUMBERS',
+    help: `the numbers that it takes: ${NETWORK_INPUTS.join(', ')}; default auto`
+  },
+  reconstruction: {
+    type: 'string',
+    value: 'NAME',
+    help: `how an autoencoder's picture is compared: ${RECONSTRUCTIONS.join(' or ')}; default mse`
   }
 };
 
@@ -135,6 +150,7 @@ async function regionOf(mask: string | undefined): Promise<FitSettings['region']
 export async function fitSettings(args: Arguments): Promise<FitSettings> {
   const preset = args.choice('preset', PRESETS);
   const backbone = args.text('backbone');
+  const network = args.text('network');
   const size = args.text('size');
   const { width, height } = size === undefined ? {} : sizeOf(size);
   const settings: FitSettings = {
@@ -156,7 +172,10 @@ export async function fitSettings(args: Arguments): Promise<FitSettings> {
     coresetRatio: args.number('coreset'),
     bankSize: args.number('bank'),
     memoryLimit: args.number('memory'),
-    seed: args.number('seed')
+    seed: args.number('seed'),
+    network: network && path.resolve(network),
+    networkInput: args.choice('network-input', NETWORK_INPUTS),
+    reconstruction: args.choice('reconstruction', RECONSTRUCTIONS)
   };
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }

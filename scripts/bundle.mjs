@@ -1,16 +1,20 @@
-// npm run bundle [platform...]: for each platform one tarball that `npm install <file>` installs without a network, with every dependency in it.
+// npm run bundle [-- [--to FOLDER] platform...]: for each platform one tarball that `npm install <file>` installs without a network, with every dependency in it.
 // Platforms: linux-x64, linux-arm64, win32-x64, win32-arm64, darwin-arm64; without arguments the one this runs on.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 // those for which ONNX Runtime's package has a library
 const PLATFORMS = ['linux-x64', 'linux-arm64', 'win32-x64', 'win32-arm64', 'darwin-arm64'];
 
-const wanted = process.argv.slice(2);
+const { values, positionals: wanted } = parseArgs({
+  options: { to: { type: 'string', default: root } },
+  allowPositionals: true
+});
 if (wanted.length === 0) wanted.push(`${process.platform}-${process.arch}`);
 const unknown = wanted.find(platform => !PLATFORMS.includes(platform));
 if (unknown) {
@@ -34,7 +38,7 @@ const folders = folder => fs.readdirSync(folder, { withFileTypes: true }).filter
 
 /** What the package itself consists of, as `npm pack` sees it. */
 function unpacked(scratch) {
-  const [{ filename }] = JSON.parse(npm(['pack', '--json', '--pack-destination', scratch], root));
+  const [{ filename }] = JSON.parse(npm(['pack', '--json', '--ignore-scripts', '--pack-destination', scratch], root));
   execFileSync('tar', ['-xzf', filename], { cwd: scratch });
   return path.join(scratch, 'package');
 }
@@ -64,9 +68,9 @@ function bundle(platform, source, scratch) {
   const bundled = Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies });
   writeJson(file, { ...manifest, bundleDependencies: bundled });
   const [{ filename, size }] = JSON.parse(npm(['pack', '--json', '--pack-destination', scratch], folder));
-  const target = path.join(root, filename.replace(/\.tgz$/, `-${platform}.tgz`));
+  const target = path.join(values.to, filename.replace(/\.tgz$/, `-${platform}.tgz`));
   fs.copyFileSync(path.join(scratch, filename), target);
-  console.log(`${path.relative(root, target)}: ${(size / 1e6).toFixed(0)} MB`);
+  console.log(`${target}: ${(size / 1e6).toFixed(0)} MB`);
 }
 
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-bundle-'));

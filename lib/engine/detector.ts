@@ -68,6 +68,12 @@ export interface Inspector<Input extends { width: number; height: number } = Pic
 
 type Timed<Input> = { input: Input; timing: Milliseconds };
 
+/** The answer to one picture that met an error of its own; any other error ends the call. */
+function asEntry(error: unknown): GoodpartsError {
+  if (error instanceof GoodpartsError) return error;
+  throw error;
+}
+
 /** A detector whose kind is told by its inspector. */
 export class LoadedDetector<Input extends { width: number; height: number }> implements Detector {
   private readonly pixelThreshold: number;
@@ -96,7 +102,7 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     const results: (ScoreResult | GoodpartsError)[] = [];
     const scoreNext = async ({ input, timing }: Timed<Input>, i: number, next: Inspect) =>
       refusal(options, i) ??
-      this.finish(input, next, { ...timing, backbone, total: start }, options.map ?? true).catch(ownError);
+      this.finish(input, next, { ...timing, backbone, total: start }, options.map ?? true).catch(asEntry);
     let next = 0;
     for (const [i, p] of prepared.entries()) {
       const entry = p instanceof GoodpartsError ? p : await scoreNext(p, i, inspect[next++]);
@@ -116,7 +122,7 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     try {
       picture = await decode(image, limits);
     } catch (error) {
-      return ownError(error);
+      return asEntry(error);
     }
     const decoded = performance.now();
     const input = await this.inspector.prepare(picture);
@@ -166,9 +172,4 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
       threshold: this.pixelThreshold
     };
   }
-}
-
-function ownError(error: unknown): GoodpartsError {
-  if (error instanceof GoodpartsError) return error;
-  throw error;
 }

@@ -12,6 +12,8 @@ import { locateBackbone } from './library';
 import { loadDetector } from './load';
 import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from './memory';
 import { planFit } from './plan';
+import { NetworkFit } from './network/fit';
+import { planNetwork } from './network/plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
 import { Inspection } from './region';
@@ -86,7 +88,7 @@ export interface FitSession {
 }
 
 /**
- * The PatchCore engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
+ * The engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
  * ONNX Runtime computes on the calling thread, so a service runs the engine in a process of its own (see lib/host).
  */
 export class Engine {
@@ -101,8 +103,8 @@ export class Engine {
   }
 
   /**
-   * Starts a fit into which images are put one by one.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `region-empty`, `fit-memory`, `backbone-*`, `store-write`
+   * Starts a fit into which images are put one by one; with a `network` they only calibrate it.
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `region-empty`, `fit-memory`, `backbone-*`, `network-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
@@ -110,8 +112,12 @@ export class Engine {
     const inspection = await Inspection.create(given.region);
     const complete = { ...given, ...(inspection && { region: inspection.region }) };
     const runtime = await this.resources.runtime();
-    const lease = await this.extractor(complete);
     const { store, options: engine } = this;
+    if (complete.network) {
+      await store.checkWritable(name);
+      return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });
+    }
+    const lease = await this.extractor(complete);
     const { size } = lease.value;
     let note: string | undefined;
     let checkMemory: MemoryCheck;
@@ -228,6 +234,7 @@ export class Engine {
    */
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
+    if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
     const inspection = await Inspection.create(complete.region);
     const lease = await this.extractor(complete);
     try {

@@ -34,6 +34,8 @@ export type ErrorCode =
   | 'export-operators'
   | 'export-too-large'
   | 'bundle-unreadable'
+  | 'network-unknown'
+  | 'network-output'
   | 'runtime-missing'
   | 'store-write'
   | 'engine-stopped'

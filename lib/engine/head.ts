@@ -116,6 +116,9 @@ export interface ScoreMap {
   height: number;
 }
 
+/** What decides how a grid becomes a map. */
+export type MapSettings = Pick<Required<FitSettings>, 'preset' | 'inputWidth' | 'inputHeight' | 'smoothing'>;
+
 /** The part of a blurred pixel that must come from inspected patches for it to have a value: beyond lies next to nothing of any. */
 const LEAST_WEIGHT = 0.01;
 /** Weights of maps that are kept: of the pictures of one camera. */
@@ -124,7 +127,7 @@ const WHOLE = { from: 0, to: 1 };
 
 interface Drawn {
   grid: { rows: number; columns: number };
-  settings: Required<FitSettings>;
+  settings: MapSettings;
   down: Placement;
   across: Placement;
 }
@@ -147,7 +150,7 @@ export class MapHead {
   async inInput(
     distances: Float32Array,
     grid: { rows: number; columns: number },
-    settings: Required<FitSettings>,
+    settings: MapSettings,
     inside?: Inside
   ): Promise<ScoreMap> {
     const { inputWidth: width, inputHeight: height } = settings;
@@ -163,7 +166,7 @@ export class MapHead {
   async inOriginal(
     distances: Float32Array,
     grid: { rows: number; columns: number },
-    settings: Required<FitSettings>,
+    settings: MapSettings,
     window: Window,
     { width, height }: { width: number; height: number },
     full = true,
@@ -225,7 +228,7 @@ export class MapHead {
   }
 
   /** The matrix of one axis; kept, as pictures of one camera share it. */
-  private axis(settings: Required<FitSettings>, grid: number, placement: Placement, transposed: boolean): Data {
+  private axis(settings: MapSettings, grid: number, placement: Placement, transposed: boolean): Data {
     const key = JSON.stringify([settings.preset, settings.smoothing, grid, placement, transposed]);
     const known = this.axes.get(key);
     if (known) return known;

@@ -14,6 +14,8 @@ import { shared } from '../examples/src/dashboard/shared.mjs';
 import * as demo from '../examples/src/functions.mjs';
 import * as http from '../examples/src/http.mjs';
 import * as kafka from '../examples/src/kafka.mjs';
+import * as mqtt from '../examples/src/mqtt.mjs';
+import * as sparkplug from '../examples/src/sparkplug.mjs';
 
 const examples = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples');
 const flowFiles = {
@@ -22,6 +24,7 @@ const flowFiles = {
   'several-products.json': { functions: camera },
   'busy-line.json': { functions: { ...camera, ...busy } },
   'kafka.json': { functions: { ...camera, ...kafka } },
+  'mqtt.json': { functions: { ...camera, ...mqtt, ...sparkplug } },
   'dashboard-classic.json': {
     functions: { ...camera, ...classic },
     templates: { part: 'src/dashboard-classic/part.html' }

@@ -7,13 +7,15 @@ import * as busy from '../examples/src/busy.mjs';
 import * as camera from '../examples/src/camera.mjs';
 import * as demo from '../examples/src/functions.mjs';
 import * as http from '../examples/src/http.mjs';
+import * as mlflow from '../examples/src/mlflow.mjs';
 
 const examples = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples');
 const flowFiles = {
   'flows.json': { functions: demo, page: 'src/page.html' },
   'inspect-by-http.json': { functions: http },
   'several-products.json': { functions: camera },
-  'busy-line.json': { functions: { ...camera, ...busy } }
+  'busy-line.json': { functions: { ...camera, ...busy } },
+  'mlflow.json': { functions: { ...camera, ...mlflow } }
 };
 
 const words = name => name.replace(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`);

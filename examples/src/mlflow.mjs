@@ -1,4 +1,5 @@
-// What the function nodes of mlflow.json do; see functions.mjs. The requests are those of MLflow's REST API, version 2.0.
+// What the function nodes of mlflow.json do; see functions.mjs. The requests are those of MLflow's REST API, version 2.0. An HTTP request
+// node takes only a missing answer for an error, so each function looks at the status of the answer before it.
 
 /** Good and defective parts that the fit did not see, for the evaluation; msg.truth says which are which. */
 export function testParts(msg, { Buffer, node }) {
@@ -100,7 +101,8 @@ export function findExperiment(msg, { env }) {
 }
 
 /** First output: make the experiment, for it is not there; second: it is. */
-export function isItThere(msg) {
+export function isItThere(msg, { node }) {
+  if (msg.statusCode >= 300) return void node.error(`MLflow answers ${msg.statusCode}: ${msg.payload?.message}`, msg);
   const [found] = msg.payload.experiments || [];
   msg.headers = { 'content-type': 'application/json' };
   if (found) {
@@ -113,7 +115,8 @@ export function isItThere(msg) {
 }
 
 /** Begins a run in the experiment. */
-export function beginRun(msg) {
+export function beginRun(msg, { node }) {
+  if (msg.statusCode >= 300) return void node.error(`MLflow answers ${msg.statusCode}: ${msg.payload?.message}`, msg);
   const { run, tags } = msg.report;
   msg.headers = { 'content-type': 'application/json' };
   msg.url = `${msg.mlflow.api}/runs/create`;
@@ -127,7 +130,8 @@ export function beginRun(msg) {
 }
 
 /** Logs parameters and metrics in one request. */
-export function logTheReport(msg) {
+export function logTheReport(msg, { node }) {
+  if (msg.statusCode >= 300) return void node.error(`MLflow answers ${msg.statusCode}: ${msg.payload?.message}`, msg);
   const { params, metrics, curves } = msg.report;
   const timestamp = Date.now();
   const finite = ([, value]) => Number.isFinite(value);
@@ -151,7 +155,8 @@ export function logTheReport(msg) {
 }
 
 /** Ends the run. */
-export function finishRun(msg) {
+export function finishRun(msg, { node }) {
+  if (msg.statusCode >= 300) return void node.error(`MLflow answers ${msg.statusCode}: ${msg.payload?.message}`, msg);
   msg.headers = { 'content-type': 'application/json' };
   msg.url = `${msg.mlflow.api}/runs/update`;
   msg.payload = { run_id: msg.mlflow.run, status: 'FINISHED', end_time: Date.now() };
@@ -160,6 +165,7 @@ export function finishRun(msg) {
 
 /** Answers whoever sent the figures, and shows the run. */
 export function reported(msg, { node }) {
+  if (msg.statusCode >= 300) return void node.error(`MLflow answers ${msg.statusCode}: ${msg.payload?.message}`, msg);
   const { run, experiment } = msg.mlflow;
   node.status({ fill: 'green', shape: 'dot', text: msg.report.run });
   const answer = { ...msg, payload: { experiment, run, name: msg.report.run }, statusCode: 200, headers: {} };

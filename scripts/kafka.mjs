@@ -1,7 +1,7 @@
 // A Kafka broker on this machine, without Docker: one node (KRaft) from the jars of Maven Central. For tests and trials.
-//   node scripts/kafka.mjs [--port 9092] [--data <folder>]     runs one until Ctrl-C
+//   node scripts/kafka.mjs [--port 9092] [--data <folder>]     runs one, with the topics of examples/kafka.json, until Ctrl-C
 import { execFile, spawn } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -13,6 +13,9 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const pom = path.join(root, 'scripts/kafka/pom.xml');
 const run = promisify(execFile);
 
+/** What examples/kafka.json reads and writes, with the number of partitions. */
+export const TOPICS = { parts: 6, verdicts: 1, overlays: 1, rejected: 1 };
+
 /** Pictures of 8 MB come in messages of 8 MB and a little; Kafka's own limit is 1 MB. */
 export const MOST_BYTES = 16 * 2 ** 20;
 
@@ -22,8 +25,8 @@ export const MOST_BYTES = 16 * 2 ** 20;
  * @throws Error with Maven's words where they cannot be fetched
  */
 export async function jars() {
-  const version = /<version>([\d.]+)</.exec(fs.readFileSync(pom, 'utf8'))[1];
-  const folder = path.join(root, 'test/.cache/kafka', version);
+  const key = createHash('sha256').update(fs.readFileSync(pom)).digest('hex').slice(0, 16);
+  const folder = path.join(root, 'test/.cache/kafka', key);
   if (fs.existsSync(folder)) return folder;
   fs.mkdirSync(path.dirname(folder), { recursive: true });
   // fetched beside and renamed, so that half of them is never taken for all
@@ -138,6 +141,14 @@ export async function start({ port, folder, settings = {}, onLine } = {}) {
   return { brokers: `127.0.0.1:${chosen}`, port: chosen, folder: home, log, ended, stop };
 }
 
+/** Makes topics that are not there yet; takes seconds, as each is a Java program of its own. */
+export async function createTopics(brokers, topics = TOPICS) {
+  const classpath = path.join(await jars(), '*');
+  const tool = [...JAVA, '-cp', classpath, 'org.apache.kafka.tools.TopicCommand', '--bootstrap-server', brokers];
+  for (const [topic, partitions] of Object.entries(topics))
+    await run('java', [...tool, '--create', '--if-not-exists', '--topic', topic, '--partitions', String(partitions)]);
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({ options: { port: { type: 'string' }, data: { type: 'string' } } });
   const broker = await start({
@@ -145,6 +156,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     folder: values.data && path.resolve(values.data),
     onLine: line => console.log(line)
   });
+  await createTopics(broker.brokers);
   console.log(`Kafka serves on ${broker.brokers}; its data is in ${broker.folder}. Ctrl-C ends it.`);
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void broker.stop());
 }

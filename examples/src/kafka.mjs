@@ -124,8 +124,9 @@ export function readPartsStart({ node, context, env, setTimeout, setInterval, ka
   const brokers = env.get('KAFKA_BROKERS').split(/[\s,]+/);
   const kafka = new kafkajs.Kafka({ clientId: 'goodparts', brokers, logLevel: kafkajs.logLevel.NOTHING });
   // a picture is up to 16 MB, more than Kafka's clients take unless told
-  const sizes = { maxBytesPerPartition: 2 ** 24, maxBytes: 2 ** 26, maxWaitTimeInMs: 1000 };
-  const consumer = kafka.consumer({ groupId: 'inspection', sessionTimeout: 10_000, ...sizes });
+  const sizes = { maxBytesPerPartition: 2 ** 24, maxBytes: 2 ** 25, maxWaitTimeInMs: 1000 };
+  const times = { sessionTimeout: 10_000, metadataMaxAge: 10_000 };
+  const consumer = kafka.consumer({ groupId: 'inspection', ...times, ...sizes });
   reader.consumer = consumer;
 
   const eachMessage = async ({ topic, partition, message, heartbeat }) => {

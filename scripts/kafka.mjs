@@ -96,8 +96,9 @@ export async function start({ port, folder, settings = {}, onLine } = {}) {
   const controller = await freePort(chosen + 1);
   fs.writeFileSync(config, properties({ folder: home, port: chosen, controller, settings }));
   if (!fs.existsSync(path.join(home, 'log/meta.properties'))) {
+    // it may begin with a dash
     const id = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url');
-    await run('java', [...JAVA, '-cp', classpath, 'kafka.tools.StorageTool', 'format', '-t', id, '-c', config]);
+    await run('java', [...JAVA, '-cp', classpath, 'kafka.tools.StorageTool', 'format', `--cluster-id=${id}`, '-c', config]);
   }
   const child = spawn('java', [...JAVA, '-cp', classpath, 'kafka.Kafka', config], {
     stdio: ['ignore', 'pipe', 'pipe']

@@ -229,15 +229,16 @@ export function asVerdict(msg) {
   const at = new Date().toISOString();
   const overlay = Boolean(result && !error);
   const about = { part, recipe, verdict, score, threshold, damage, detector, source, taken, at, overlay };
-  return { source, key: part, payload: JSON.stringify({ ...about, image, regions, timing }) };
+  return { part, recipe, source, key: part, payload: JSON.stringify({ ...about, image, regions, timing }) };
 }
 
 /** What could not be scored, and why: an error of any node, or a part that anomaly-score dropped. */
 export function asRejected(msg) {
   const { part, recipe, source, error, dropped } = msg;
-  const { message = `Too many parts waited (${dropped?.reason}).`, code = dropped ? 'dropped' : 'unknown' } =
-    error || {};
-  const reason = message.replace(/^\w*Error: /, '');
+  const why = error || { message: `Too many parts waited (${dropped?.reason}).`, code: 'dropped' };
+  const reason = why.message.replace(/^\w*Error: /, '');
+  // a Kafka error has its name in type, and a number in code
+  const code = why.type || why.code || 'unknown';
   return {
     source,
     key: part,

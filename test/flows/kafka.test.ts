@@ -75,7 +75,7 @@ describe('kafka.json', function () {
   it('keeps the pictures while there is no Kafka, says so, and sends them when there is', async function () {
     await editor.press('learn');
     await editor.press('camera: 10 parts');
-    await editor.shown('fitted', 1, 40);
+    await editor.shown('fitted', 1, 90);
     assert.equal(files(place('todo/disc')).length, 10);
     await says('outbox', /^no Kafka, 10 waiting$/);
     await says('read parts', /^no Kafka$/);
@@ -224,6 +224,28 @@ describe('kafka.json', function () {
       length => length === 1,
       30
     );
+  });
+
+  it('says what could not be written: an overlay in the verdict, a verdict as a rejection', async () => {
+    const value = await part({ defect: true });
+    const headers = { recipe: 'disc' };
+    await client.allow('overlays', 500);
+    await client.send('parts', [{ key: 'no-overlay', value, headers }]);
+    await until(
+      async () => verdictOf('no-overlay').length,
+      length => length === 1,
+      20
+    );
+    assert.deepEqual([verdictOf('no-overlay')[0].verdict, verdictOf('no-overlay')[0].overlay], ['ng', false]);
+    await client.allow('verdicts', 100);
+    const before = rejected.length;
+    await client.send('parts', [{ key: 'no-verdict', value, headers }]);
+    await count(rejected, before + 1);
+    const { part: id, recipe, code, source } = json<Rejection>(rejected.at(-1)!);
+    assert.deepEqual([id, recipe, code], ['no-verdict', 'disc', 'MESSAGE_TOO_LARGE']);
+    assert.equal(source!.offset, sent.find(({ key }) => key === 'no-verdict')!.offset);
+    await client.allow('verdicts', 2 ** 20);
+    await client.allow('overlays', 2 ** 24);
   });
 
   it('keeps its memory when a great many come at once', async function () {

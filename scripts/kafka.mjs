@@ -84,7 +84,7 @@ function properties({ folder, port, controller, settings }) {
  * @param {(line: string) => void} [options.onLine] gets every line that the broker logs
  * @returns {Promise<{brokers: string, port: number, folder: string, log: string[], ended: Promise<number>, stop: () => Promise<void>}>}
  *   brokers: the address for clients; stop: ends it as Ctrl-C does
- * @throws Error with the broker's log when it ends, or does not serve within a minute
+ * @throws Error with the broker's log when it ends, or does not serve within two minutes
  */
 export async function start({ port, folder, settings = {}, onLine } = {}) {
   const classpath = path.join(await jars(), '*');
@@ -98,7 +98,16 @@ export async function start({ port, folder, settings = {}, onLine } = {}) {
   if (!fs.existsSync(path.join(home, 'log/meta.properties'))) {
     // it may begin with a dash
     const id = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url');
-    await run('java', [...JAVA, '-cp', classpath, 'kafka.tools.StorageTool', 'format', `--cluster-id=${id}`, '-c', config]);
+    await run('java', [
+      ...JAVA,
+      '-cp',
+      classpath,
+      'kafka.tools.StorageTool',
+      'format',
+      `--cluster-id=${id}`,
+      '-c',
+      config
+    ]);
   }
   const child = spawn('java', [...JAVA, '-cp', classpath, 'kafka.Kafka', config], {
     stdio: ['ignore', 'pipe', 'pipe']
@@ -121,9 +130,9 @@ export async function start({ port, folder, settings = {}, onLine } = {}) {
   await new Promise((resolve, reject) => {
     let why = 'ended while it was starting';
     const late = setTimeout(() => {
-      why = 'did not serve within a minute';
+      why = 'did not serve within two minutes';
       void stop();
-    }, 60_000);
+    }, 120_000);
     void ended
       .then(() => reject(new Error(`Kafka ${why}:\n${log.join('\n')}`)), reject)
       .finally(() => clearTimeout(late));

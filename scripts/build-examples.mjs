@@ -7,11 +7,29 @@ import * as busy from '../examples/src/busy.mjs';
 import * as camera from '../examples/src/camera.mjs';
 import * as demo from '../examples/src/functions.mjs';
 import * as http from '../examples/src/http.mjs';
+import * as autoencoder from '../examples/src/http/autoencoder.mjs';
+import * as detector from '../examples/src/http/detector.mjs';
+import * as kafkaApi from '../examples/src/http/kafka.mjs';
+import * as openapi from '../examples/src/http/openapi.mjs';
+import * as uploadPage from '../examples/src/http/page.mjs';
+import * as reference from '../examples/src/http/reference.mjs';
 
 const examples = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples');
+/** The HTTP flows of one API each: what all have, and the document that each adds to /openapi.json. */
+const { checkTheRequest, asAnError } = http;
+const api = (functions, document, page) => ({
+  functions: { checkTheRequest, asAnError, ...openapi, ...functions },
+  document,
+  page
+});
 const flowFiles = {
   'flows.json': { functions: demo, page: 'src/page.html' },
   'inspect-by-http.json': { functions: http },
+  'http-autoencoder.json': api(autoencoder, 'autoencoder'),
+  'http-detector.json': api(detector, 'detector'),
+  'http-patchcore-kafka.json': api(kafkaApi, 'patchcore-kafka'),
+  'http-reference.json': api(reference, 'reference'),
+  'http-upload-page.json': api(uploadPage, 'upload-page', 'src/http/page.html'),
   'several-products.json': { functions: camera },
   'busy-line.json': { functions: { ...camera, ...busy } }
 };
@@ -23,14 +41,28 @@ function body(fn) {
   return lines.map(line => line.replace(/^ {2}/, '')).join('\n');
 }
 
+/** What the function node "openapi" does when its flow starts and ends. The path that may be changed is changed in the document, too. */
+function registration(name) {
+  const document = JSON.parse(fs.readFileSync(path.join(examples, `../docs/openapi/${name}.json`), 'utf8'));
+  const moved = document.paths['/predict'] ? ".replaceAll('\"/predict\"', JSON.stringify(env.get('PREDICT')))" : '';
+  const text = JSON.stringify(JSON.stringify(document));
+  const set = what => `const all = global.get('goodpartsHttp') || {};\nglobal.set('goodpartsHttp', { ...all, ${what} });`;
+  return {
+    initialize: `const text = ${text}${moved};\n${set(`'${name}': JSON.parse(text)`)}`,
+    finalize: set(`'${name}': undefined`)
+  };
+}
+
 function assemble(file, flows) {
-  const { functions, page } = flowFiles[file];
+  const { functions, page, document } = flowFiles[file];
   const take = (type, name, field, value) => {
     const node = flows.find(n => n.type === type && n.name === name);
     if (!node) throw new Error(`examples/${file} has no ${type} node "${name}".`);
     node[field] = value;
   };
   for (const [name, fn] of Object.entries(functions)) take('function', words(name), 'func', body(fn));
+  for (const [field, code] of Object.entries(document ? registration(document) : {}))
+    take('function', 'openapi', field, code);
   if (page) take('template', 'page', 'template', fs.readFileSync(path.join(examples, page), 'utf8'));
   return JSON.stringify(flows, null, 2) + '\n';
 }

@@ -8,6 +8,7 @@ import { MapHead, createSearch, SearchHead } from './head';
 import { regions } from './regions';
 import type { RangeArray } from './ranges';
 import type { Runtime } from './runtime';
+import { once } from './shared';
 import { checkSelfTest } from './selftest';
 import type { DetectorStore, StoredDetector } from './store';
 import { LimitRule, limitOf } from './threshold';
@@ -86,11 +87,11 @@ export class Detector {
     options: ScoreOptions = {}
   ): Promise<(ScoreResult | GoodpartsError)[]> {
     const start = performance.now();
-    const decoded = await Promise.all(images.map((image, i) => refusal(options, i) ?? this.prepare(image, limits)));
+    const decoded = await Promise.all(images.map((image, i) => refusal(options, i) ?? this.prepare(image, limits, options)));
     const prepared = decoded.map((p, i) => (p instanceof GoodpartsError ? p : (refusal(options, i) ?? p)));
     const ready = prepared.filter((p): p is PreparedImage => !(p instanceof GoodpartsError));
     const backboneStart = performance.now();
-    const embeddings = ready.length ? await this.extractor.value.embed(ready.map(p => p.input)) : undefined;
+    const embeddings = ready.length ? await this.embed(ready, options) : undefined;
     const backbone = (performance.now() - backboneStart) / ready.length;
     const results: (ScoreResult | GoodpartsError)[] = [];
     const scoreNext = async (p: PreparedImage, i: number, patches: number) =>
@@ -110,17 +111,29 @@ export class Detector {
     await Promise.all([this.search.release(), this.map.release()]);
   }
 
-  private async prepare(image: ImageInput, limits: Partial<ImageLimits>): Promise<PreparedImage | GoodpartsError> {
+  private embed(ready: Prepared[], { shared }: ScoreOptions): Promise<Embeddings> {
+    const extractor = this.extractor.value;
+    const inputs = ready.map(p => p.input);
+    // a batch is one run of the network, so only a single picture has embeddings of its own to share
+    return once(inputs.length === 1 ? shared : undefined, inputs[0], extractor, () => extractor.embed(inputs));
+  }
+
+  private async prepare(
+    image: ImageInput,
+    limits: Partial<ImageLimits>,
+    { shared }: ScoreOptions
+  ): Promise<PreparedImage | GoodpartsError> {
     const start = performance.now();
     let picture: Picture;
     try {
-      picture = await decode(image, limits);
+      picture = await once(shared, image, decode, () => decode(image, limits));
     } catch (error) {
       if (error instanceof GoodpartsError) return error;
       throw error;
     }
     const decoded = performance.now();
-    const prepared = await this.extractor.value.prepare(picture);
+    const extractor = this.extractor.value;
+    const prepared = await once(shared, picture, extractor, () => extractor.prepare(picture));
     const timing = {
       decode: decoded - start,
       preprocess: performance.now() - decoded,

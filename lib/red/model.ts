@@ -11,6 +11,8 @@ import type {
   Precision,
   PresetName
 } from '../engine';
+import { isBackboneId } from '../engine/catalogue';
+import { GoodpartsError } from '../engine/errors';
 import { DetectorStore } from '../engine/store';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
 import { Downloads } from './downloads';
@@ -124,6 +126,12 @@ function imageRules(RED: NodeAPI, config: ModelConfig, { limits }: EngineOptions
   };
 }
 
+/** A message may name a backbone, but not a file of this machine. @throws GoodpartsError `backbone-missing` */
+function idOf(backbone: string): string {
+  if (backbone === 'embedded' || isBackboneId(backbone)) return backbone;
+  throw new GoodpartsError('backbone-missing', `"${backbone.slice(0, 80)}" is no name of a backbone.`);
+}
+
 /** Another version of a detector is current now. */
 export interface Fitted {
   name: string;
@@ -176,9 +184,20 @@ export class Model extends EventEmitter {
     return this.report;
   }
 
-  /** Opens a fit session in a process of its own. */
-  async startFit(name: string, hooks: FitHooks, onDownload: (percent: number) => void): Promise<FitClient> {
-    const start = () => FitClient.start(this.options, name, fitSettings(this.config), hooks);
+  /**
+   * Opens a fit session in a process of its own.
+   * @param backbone id of a backbone in the model's place
+   * @throws GoodpartsError `backbone-missing` where the id is none, or the backbone is not there
+   */
+  async startFit(
+    name: string,
+    hooks: FitHooks,
+    onDownload: (percent: number) => void,
+    backbone?: string
+  ): Promise<FitClient> {
+    const settings = fitSettings(this.config);
+    if (backbone) settings.backbone = idOf(backbone);
+    const start = () => FitClient.start(this.options, name, settings, hooks);
     return this.downloads.during(start, onDownload);
   }
 

@@ -7,7 +7,7 @@ import { bytesOf, noPicture, picturesOf, readPicture } from './images';
 import { mostWaiting, once, type Done, type Message, type Send } from './messages';
 import type { Model } from './model';
 import { nameOf, readProperty, type Property } from './property';
-import { recipeOf } from './recipe';
+import { recipeOrNearest } from './recipe';
 import { Status } from './status';
 import { ScoreStatus } from './score-status';
 
@@ -85,7 +85,7 @@ export class Scorer {
     const since = Date.now();
     // one after the other: reading a property may be asynchronous, and messages must not overtake each other
     this.entering = this.entering
-      .then(() => (msg.reset ? this.reset(done) : this.take(msg, send, done, since)))
+      .then(() => this.enterOrObey(msg, send, done, since))
       .catch((error: Error) => this.fail(error, done));
   }
 
@@ -94,6 +94,24 @@ export class Scorer {
     this.closed = true;
     this.takeBack(closedError());
     this.status.close();
+  }
+
+  private enterOrObey(msg: Message, send: Send, done: Done, since: number): void | Promise<void> {
+    if (msg.reset) return this.reset(done);
+    return msg.list === true ? this.list(msg, send, done) : this.take(msg, send, done, since);
+  }
+
+  /** `msg.list`: the message goes on with the detectors that there are, in the version that is in use. */
+  private async list(msg: Message, send: Send, done: Done): Promise<void> {
+    const current = (await this.model.list()).filter(info => info.current);
+    msg.payload = current.map(({ name, version, created, images, settings: { backbone } }) => ({
+      name,
+      version,
+      created,
+      images,
+      backbone
+    }));
+    this.answer(done, () => send([msg, null]));
   }
 
   /** `msg.reset`: the node is empty again. */
@@ -114,7 +132,7 @@ export class Scorer {
   }
 
   private async describe(msg: NodeMessage) {
-    const recipe = await recipeOf(this.RED, this.node, this.options.recipe, msg, this.model.detector);
+    const recipe = await recipeOrNearest(this.RED, this.node, this.options.recipe, msg, this.model.detector);
     const value = await readProperty(this.RED, this.node, this.options.image, msg);
     const { sources, many } = picturesOf(value, msg);
     if (sources.length === 0) throw noPicture(nameOf(this.options.image), value);

@@ -46,7 +46,8 @@ function registration(name) {
   const document = JSON.parse(fs.readFileSync(path.join(examples, `../docs/openapi/${name}.json`), 'utf8'));
   const moved = document.paths['/predict'] ? ".replaceAll('\"/predict\"', JSON.stringify(env.get('PREDICT')))" : '';
   const text = JSON.stringify(JSON.stringify(document));
-  const set = what => `const all = global.get('goodpartsHttp') || {};\nglobal.set('goodpartsHttp', { ...all, ${what} });`;
+  const set = what =>
+    `const all = global.get('goodpartsHttp') || {};\nglobal.set('goodpartsHttp', { ...all, ${what} });`;
   return {
     initialize: `const text = ${text}${moved};\n${set(`'${name}': JSON.parse(text)`)}`,
     finalize: set(`'${name}': undefined`)

@@ -84,7 +84,9 @@ export function asAnError(msg) {
   };
   const theirs = ['image-', 'input-', 'name-', 'fit-no-images', 'fit-aborted'].some(start => code.startsWith(start));
   msg.statusCode = known[code] || (theirs ? 400 : 500);
-  const error = message.replace(/^\w*Error: /, '').replace(/(?:[A-Za-z]:)?(?:[\\/][^\s\\/:"'<>|]+)+(?=[\\/])[\\/]/g, '');
+  const error = message
+    .replace(/^\w*Error: /, '')
+    .replace(/(?:[A-Za-z]:)?(?:[\\/][^\s\\/:"'<>|]+)+(?=[\\/])[\\/]/g, '');
   msg.payload = { error, code };
   msg.headers = code === 'unauthorized' ? { 'www-authenticate': 'Bearer' } : {};
   return msg;

@@ -2,8 +2,8 @@ import type { Detector } from './detector';
 import type { ScoreOptions } from './engine';
 import { GoodpartsError } from './errors';
 import type { Shared } from './shared';
-import { percentile } from './threshold';
-import type { AnomalyMap, ImageInput, ImageLimits, Product, ScoreResult } from './types';
+import { limitOf, percentile } from './threshold';
+import type { Calibration, ImageInput, ImageLimits, Product, ScoreResult } from './types';
 
 /** In the place of a detector's name: for each picture the detector that it resembles most. */
 export const NEAREST = '*';
@@ -59,7 +59,7 @@ async function nearestTo(
     const [result] = await detector.score([image], limits, { ...options, map: options.map || 'small', shared });
     if (result instanceof GoodpartsError) return result;
     for (const stage of STAGES) timing[stage] += result.timing[stage];
-    const distance = distanceOf(result.map!);
+    const distance = distanceOf(result, detector.info.calibration);
     if (distances.every(other => distance < other)) best = result;
     distances.push(distance);
   }
@@ -69,11 +69,12 @@ async function nearestTo(
   return { ...rest, timing: { ...timing, total }, product, ...(options.map !== false && { map }) };
 }
 
-/** What lies beside a crop is NaN and does not count. */
-function distanceOf({ data, normal }: AnomalyMap): number {
-  const all = new Float32Array(data.buffer, data.byteOffset, data.length / 4);
+/** What lies beside a crop is NaN and does not count. A detector without maps has nothing but its score to go by. */
+function distanceOf({ map, score }: ScoreResult, { scores }: Calibration): number {
+  if (!map) return score / limitOf({ method: 'percentile', value: 99 }, scores);
+  const all = new Float32Array(map.data.buffer, map.data.byteOffset, map.data.length / 4);
   const some = all.filter((value, i) => i % STEP === 0 && !Number.isNaN(value));
-  return percentile([...some.sort()], 50) / normal;
+  return percentile([...some.sort()], 50) / map.normal;
 }
 
 /** "None of them" stands among the detectors, at the distance FAR. */

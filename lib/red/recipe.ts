@@ -5,7 +5,9 @@ import { checkName } from '../engine/store';
 import { nameOf, readProperty, type Property } from './property';
 
 /** As `recipeOf`; `*` is allowed, too: the detector that is nearest to the picture. */
-export async function recipeOrNearest(...[RED, node, property, msg, fallback]: Parameters<typeof recipeOf>): Promise<string> {
+export async function recipeOrNearest(
+  ...[RED, node, property, msg, fallback]: Parameters<typeof recipeOf>
+): Promise<string> {
   const value = property.value === '' ? undefined : await readProperty(RED, node, property, msg);
   return value === NEAREST ? NEAREST : recipeOf(RED, node, property, msg, fallback);
 }

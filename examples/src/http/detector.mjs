@@ -2,7 +2,10 @@
 
 /** One picture or several: which detector, and what is wanted. GET asks only for the detectors that there are. */
 export function route(msg, { node }) {
-  const { method, route: { path } } = msg.req;
+  const {
+    method,
+    route: { path }
+  } = msg.req;
   if (method === 'GET') return [null, { ...msg, list: true }];
   const refuse = (code, text) => void node.error(Object.assign(new Error(text), { code }), msg);
   const { pictures, fields } = msg;

@@ -15,11 +15,14 @@ export function route(msg, { node, env, flow, fs, path }) {
     msg.payload = pictures[0];
     return [msg, null];
   }
-  if (!named) return refuse('name-invalid', 'Send {"cls": "bottle"}: 1 to 64 letters, digits, dots, dashes and underscores.');
+  if (!named)
+    return refuse('name-invalid', 'Send {"cls": "bottle"}: 1 to 64 letters, digits, dots, dashes and underscores.');
   const home = env.get('GOODPARTS_DATASETS');
-  if (!home) throw new Error('Set the environment variable GOODPARTS_DATASETS to a folder with a folder for each class.');
+  if (!home)
+    throw new Error('Set the environment variable GOODPARTS_DATASETS to a folder with a folder for each class.');
   const folder = path.join(home, cls, 'train', 'good');
-  if (!fs.existsSync(folder)) return refuse('class-unknown', `There is no folder ${cls}/train/good among the data sets.`);
+  if (!fs.existsSync(folder))
+    return refuse('class-unknown', `There is no folder ${cls}/train/good among the data sets.`);
   const files = fs.readdirSync(folder).filter(name => /^[^.].*\.(png|jpe?g|tiff?|webp)$/i.test(name));
   if (files.length === 0) return refuse('fit-no-images', `There are no pictures in ${cls}/train/good.`);
   const fitting = flow.get('fitting') || {};
@@ -51,7 +54,15 @@ export function built(msg, { flow }) {
   flow.set('fitting', { ...flow.get('fitting'), [msg.recipe]: false });
   const { name, version, images, bankSize } = msg.payload;
   const seconds = (Date.now() - msg.began) / 1000;
-  msg.payload = { status: 'built', cls: name, backbone_key: msg.backbone || 'embedded', version, images, bank_size: bankSize, seconds };
+  msg.payload = {
+    status: 'built',
+    cls: name,
+    backbone_key: msg.backbone || 'embedded',
+    version,
+    images,
+    bank_size: bankSize,
+    seconds
+  };
   return msg;
 }
 
@@ -77,7 +88,11 @@ export function stream(msg, { node, env, setInterval }) {
     const client = msg.res._res;
     if (clients.size >= most.clients)
       return void node.error(Object.assign(new Error('Too many listen already.'), { code: 'streams-full' }), msg);
-    client.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', 'x-accel-buffering': 'no' });
+    client.writeHead(200, {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-cache',
+      'x-accel-buffering': 'no'
+    });
     client.write(': verdicts follow\n\n');
     clients.set(client, { skipped: 0 });
     client.on('close', () => {

@@ -84,9 +84,10 @@ export function asAnError(msg) {
   };
   const theirs = ['image-', 'input-', 'name-', 'fit-no-images', 'fit-aborted'].some(start => code.startsWith(start));
   msg.statusCode = known[code] || (theirs ? 400 : 500);
-  const error = message
-    .replace(/^\w*Error: /, '')
-    .replace(/(?:[A-Za-z]:)?(?:[\\/][^\s\\/:"'<>|]+)+(?=[\\/])[\\/]/g, '');
+  const absolute = /(^|[\s"'(])(?:[A-Za-z]:)?[\\/](?:[^\s\\/"']+[\\/])*(?=[^\s\\/"'])/g;
+  let error = message.replace(/^\w*Error: /, '').replace(absolute, '$1');
+  // a fit of one request is given up whole
+  if (msg.complete) error = error.replace(/ The (other good images|fit stays open).*/, '');
   msg.payload = { error, code };
   msg.headers = code === 'unauthorized' ? { 'www-authenticate': 'Bearer' } : {};
   return msg;

@@ -18,7 +18,7 @@ const SHARPNESS = 8;
 /** The median of every so many values of a map is near enough to that of all, and sorted at once. */
 const STEP = 16;
 
-const STAGES = ['decode', 'preprocess', 'backbone', 'search', 'map'] as const;
+const STAGES = ['decode', 'preprocess', 'backbone', 'search', 'map', 'total'] as const;
 
 /**
  * Scores each image by the detector that is nearest to it. How near is measured over the whole picture and not by the image score, which
@@ -63,10 +63,11 @@ async function nearestTo(
     if (distances.every(other => distance < other)) best = result;
     distances.push(distance);
   }
-  const total = Math.round(100 * (performance.now() - start)) / 100;
+  timing.total = performance.now() - start;
+  for (const stage of STAGES) timing[stage] = Math.round(100 * timing[stage]) / 100;
   const { map, ...rest } = best!;
   const product = productOf(rest.detector.name, distances);
-  return { ...rest, timing: { ...timing, total }, product, ...(options.map !== false && { map }) };
+  return { ...rest, timing, product, ...(options.map !== false && { map }) };
 }
 
 /** What lies beside a crop is NaN and does not count. A detector without maps has nothing but its score to go by. */

@@ -36,12 +36,12 @@ export function route(msg, { node, env, flow, fs, path }) {
 /** What a client of /predict reads. */
 export function answer(msg) {
   const { score, threshold, isAnomaly, damage, detector, product } = msg.payload;
-  const unknown = product && product.name === null;
+  const unknown = product?.name === null;
   msg.payload = {
     cls: unknown ? 'unknown product' : detector.name,
     score,
     threshold,
-    is_anomaly: isAnomaly || unknown === true,
+    is_anomaly: isAnomaly || unknown,
     damage,
     heatmap: msg.heatmap.toString('base64'),
     processing_time_ms: Date.now() - msg.began

@@ -13,14 +13,13 @@ export function route(msg, { node }) {
 
 /** What the page shows. */
 export function answer(msg) {
-  const { timing, product, detector, ...rest } = msg.payload;
-  const missing = product && product.name === null;
+  const { score, threshold, verdict, isAnomaly, damage, regions, image, detector, product } = msg.payload;
+  const missing = product?.name === null;
   msg.payload = {
-    ...rest,
-    verdict: missing ? 'unknown' : rest.verdict,
+    verdict: missing ? 'unknown' : verdict,
     class_name: missing ? 'unknown product' : detector.name,
     class_confidence: product ? product.confidence : 1,
-    detector,
+    ...{ score, threshold, isAnomaly, damage, regions, image, detector },
     overlay: msg.heatmap,
     processing_time_ms: Date.now() - msg.began
   };

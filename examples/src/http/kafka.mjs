@@ -1,5 +1,10 @@
 // What the function nodes of http-patchcore-kafka.json do; see ../functions.mjs.
 
+/** What was being built when the flow was stopped is not any more. */
+export function routeStart({ flow }) {
+  flow.set('fitting', {});
+}
+
 /** /predict: a picture to the score; /build: the pictures of a class's folder to the fit, in one message; /stream_predict: to the others who listen. */
 export function route(msg, { node, env, flow, fs, path }) {
   const refuse = (code, text) => void node.error(Object.assign(new Error(text), { code }), msg);
@@ -114,4 +119,9 @@ export function stream(msg, { node, env, setInterval }) {
     client.write(event);
   }
   return null;
+}
+
+/** Those who listen connect again by themselves. */
+export function streamStop() {
+  globalThis.clients?.forEach((_, client) => client.end());
 }

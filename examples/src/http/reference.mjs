@@ -1,5 +1,10 @@
 // What the function nodes of http-reference.json do; see ../functions.mjs.
 
+/** What was being learned when the flow was stopped is not any more. */
+export function routeStart({ flow }) {
+  flow.set('fitting', false);
+}
+
 /** /load_reference: pictures of good parts, all in one message, to the fit; /infer and /infer_json: one picture to the score. */
 export function route(msg, { node, env, flow }) {
   const refuse = (code, text) => void node.error(Object.assign(new Error(text), { code }), msg);

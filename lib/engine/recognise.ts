@@ -10,7 +10,7 @@ export const NEAREST = '*';
 
 /**
  * A picture that is so far from every detector shows none of their products. Of bottles, cookies, screws and drawn flanges the good ones are
- * at .96 to 1.19, defective ones at .96 to 1.23 (one bottle of 78 parts, more shards than bottle, at 1.85), other products at 1.81 and more.
+ * at .96 to 1.19, defective ones at .96 to 1.23 (but for one of 86, a bottle of which little was left, at 1.85), other products at 1.81 and more.
  */
 const FAR = 1.5;
 /** How sharply the confidence falls with the distance: at 1, with no other detector near, it is .96. */

@@ -223,17 +223,19 @@ describe('HTTP flows', function () {
     assert.equal((await ask<Detection>(address, form({ file: await good }))).class_name, 'disc');
   });
 
-  it('refuse a body that says it is larger than all that is read, before it is read', async () => {
+  it('refuse a body that is larger than all that is read, or does not say how large it is, before it is read', async () => {
     const { hostname, port } = new URL(nodeRed.url);
-    const headers = { 'content-type': 'image/png', 'content-length': 65 * 2 ** 20 };
-    const status = await new Promise((resolve, reject) => {
-      const request = http.request({ hostname, port, path: '/detect', method: 'POST', headers }, answer =>
-        resolve(answer.statusCode)
-      );
-      request.on('error', reject);
-      request.write('the rest never comes');
-    });
-    assert.equal(status, 413);
+    const status = (headers: http.OutgoingHttpHeaders) =>
+      new Promise((resolve, reject) => {
+        const options = { hostname, port, path: '/detect', method: 'POST', headers };
+        const request = http.request(options, answer => resolve(answer.statusCode));
+        request.on('error', reject);
+        request.write('the rest never comes');
+      });
+    assert.equal(await status({ 'content-type': 'image/png', 'content-length': 65 * 2 ** 20 }), 413);
+    assert.equal(await status({ 'content-type': 'image/png', 'transfer-encoding': 'chunked' }), 411);
+    const broken = { method: 'POST', body: 'x', headers: { 'content-type': 'multipart/form-data' } };
+    await refused(400, 'input-invalid', 'POST /detect', broken);
   });
 
   it('want the token where one is set', async () => {

@@ -12,9 +12,12 @@ import { locateBackbone } from './library';
 import { loadDetector } from './load';
 import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from './memory';
 import { planFit } from './plan';
+import { NetworkFit } from './network/fit';
+import { planNetwork } from './network/plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
 import { NEAREST, nearest } from './recognise';
+import { Inspection } from './region';
 import { ResourceOptions, Resources } from './resources';
 import type { Shared } from './shared';
 import { checkName, DetectorStore } from './store';
@@ -89,7 +92,7 @@ export interface FitSession {
 }
 
 /**
- * The PatchCore engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
+ * The engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
  * ONNX Runtime computes on the calling thread, so a service runs the engine in a process of its own (see lib/host).
  */
 export class Engine {
@@ -104,22 +107,33 @@ export class Engine {
   }
 
   /**
-   * Starts a fit into which images are put one by one.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `store-write`
+   * Starts a fit into which images are put one by one; with a `network` they only calibrate it.
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `region-empty`, `fit-memory`, `backbone-*`, `network-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
-    const complete = completeSettings(settings);
+    const given = completeSettings(settings);
+    const inspection = await Inspection.create(given.region);
+    const complete = { ...given, ...(inspection && { region: inspection.region }) };
     const runtime = await this.resources.runtime();
-    const lease = await this.extractor(complete);
     const { store, options: engine } = this;
+    if (complete.network) {
+      if (inspection)
+        throw new GoodpartsError(
+          'fit-settings',
+          'A region can only be inspected with a memory bank, not with a network of its own; take the region or the network out.'
+        );
+      await store.checkWritable(name);
+      return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });
+    }
+    const lease = await this.extractor(complete);
     const { size } = lease.value;
     let note: string | undefined;
     let checkMemory: MemoryCheck;
     try {
       note = otherSize(settings, complete, lease.value);
       await store.checkWritable(name);
-      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images);
+      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images, inspection);
       checkMemory(0);
     } catch (error) {
       lease.release();
@@ -132,6 +146,7 @@ export class Engine {
           settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
           runtime,
           extractor: extractor.value,
+          inspection,
           store,
           limits: engine.limits ?? {},
           checkMemory,
@@ -241,12 +256,14 @@ export class Engine {
    */
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
+    if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
+    const inspection = await Inspection.create(complete.region);
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
       const fitted = { ...complete, inputWidth, inputHeight };
-      const bound = await fitBound(lease.value, fitted, request.images);
-      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request);
+      const bound = await fitBound(lease.value, fitted, request.images, inspection);
+      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
     } finally {

@@ -2,7 +2,7 @@ import type { Detector } from './detector';
 import type { ScoreOptions } from './engine';
 import { GoodpartsError } from './errors';
 import type { Shared } from './shared';
-import { limitOf, percentile } from './threshold';
+import { percentile } from './threshold';
 import type { Calibration, ImageInput, ImageLimits, Product, ScoreResult } from './types';
 
 /** In the place of a detector's name: for each picture the detector that it resembles most. */
@@ -55,24 +55,32 @@ async function nearestTo(
   const distances: number[] = [];
   const timing = { decode: 0, preprocess: 0, backbone: 0, search: 0, map: 0, total: 0 };
   let best: ScoreResult | undefined;
+  let failure = new GoodpartsError('calibration-missing', 'No detector knows how far its own good parts are.');
   for (const detector of detectors) {
     const [result] = await detector.score([image], limits, { ...options, map: options.map || 'small', shared });
-    if (result instanceof GoodpartsError) return result;
+    if (result instanceof GoodpartsError) {
+      failure = result;
+      continue;
+    }
     for (const stage of STAGES) timing[stage] += result.timing[stage];
     const distance = distanceOf(result, detector.info.calibration);
+    // one that was brought in may know nothing of good parts: it can be asked by name only
+    if (!Number.isFinite(distance)) continue;
     if (distances.every(other => distance < other)) best = result;
     distances.push(distance);
   }
+  if (!best) return failure;
   timing.total = performance.now() - start;
   for (const stage of STAGES) timing[stage] = Math.round(100 * timing[stage]) / 100;
-  const { map, ...rest } = best!;
+  const { map, ...rest } = best;
   const product = productOf(rest.detector.name, distances);
   return { ...rest, timing, product, ...(options.map !== false && { map }) };
 }
 
 /** What lies beside a crop is NaN and does not count. A detector without maps has nothing but its score to go by. */
 function distanceOf({ map, score }: ScoreResult, { scores }: Calibration): number {
-  if (!map) return score / limitOf({ method: 'percentile', value: 99 }, scores);
+  if (scores.length === 0) return NaN;
+  if (!map) return score / percentile(scores, 99);
   const all = new Float32Array(map.data.buffer, map.data.byteOffset, map.data.length / 4);
   const some = all.filter((value, i) => i % STEP === 0 && !Number.isNaN(value));
   return percentile([...some.sort()], 50) / map.normal;

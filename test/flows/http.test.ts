@@ -55,7 +55,7 @@ const posted = (value: object): RequestInit => ({
 });
 
 describe('HTTP flows', function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
   let nodeRed: NodeRed;
   let contract: Contract;
   const data = scratch();

@@ -8,6 +8,7 @@ import type { ScoreMap } from './head';
 import { regions } from './regions';
 import type { RangeArray } from './ranges';
 import type { Runtime } from './runtime';
+import { once, type Shared } from './shared';
 import type { DetectorStore } from './store';
 import { LimitRule, limitOf } from './threshold';
 import type { AnomalyMap, DetectorInfo, FitSettings, ImageInput, ImageLimits, ScoreResult } from './types';
@@ -59,10 +60,10 @@ export type Inspect = (full: boolean) => Promise<Inspected>;
  * for all of them; see LoadedDetector.
  */
 export interface Inspector<Input extends { width: number; height: number } = Picture> {
-  /** Makes a picture ready for the network. */
-  prepare(picture: Picture): Promise<Input>;
+  /** Makes a picture ready for the network. @param shared what other detectors made of it already */
+  prepare(picture: Picture, shared?: Shared): Promise<Input>;
   /** What the pictures of a call share, such as one run of a backbone; gives back what is left to do for each, in the same order. */
-  begin(inputs: Input[]): Promise<Inspect[]>;
+  begin(inputs: Input[], shared?: Shared): Promise<Inspect[]>;
   release(): Promise<void>;
 }
 
@@ -93,11 +94,18 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     options: ScoreOptions = {}
   ): Promise<(ScoreResult | GoodpartsError)[]> {
     const start = performance.now();
-    const decoded = await Promise.all(images.map((image, i) => refusal(options, i) ?? this.prepare(image, limits)));
+    const decoded = await Promise.all(
+      images.map((image, i) => refusal(options, i) ?? this.prepare(image, limits, options))
+    );
     const prepared = decoded.map((p, i) => (p instanceof GoodpartsError ? p : (refusal(options, i) ?? p)));
     const ready = prepared.filter((p): p is Timed<Input> => !(p instanceof GoodpartsError));
     const backboneStart = performance.now();
-    const inspect = ready.length ? await this.inspector.begin(ready.map(p => p.input)) : [];
+    const inspect = ready.length
+      ? await this.inspector.begin(
+          ready.map(p => p.input),
+          options.shared
+        )
+      : [];
     const backbone = (performance.now() - backboneStart) / ready.length;
     const results: (ScoreResult | GoodpartsError)[] = [];
     const scoreNext = async ({ input, timing }: Timed<Input>, i: number, next: Inspect) =>
@@ -116,16 +124,20 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     return this.inspector.release();
   }
 
-  private async prepare(image: ImageInput, limits: Partial<ImageLimits>): Promise<Timed<Input> | GoodpartsError> {
+  private async prepare(
+    image: ImageInput,
+    limits: Partial<ImageLimits>,
+    { shared }: ScoreOptions
+  ): Promise<Timed<Input> | GoodpartsError> {
     const start = performance.now();
     let picture: Picture;
     try {
-      picture = await decode(image, limits);
+      picture = await once(shared, image, decode, () => decode(image, limits));
     } catch (error) {
       return asEntry(error);
     }
     const decoded = performance.now();
-    const input = await this.inspector.prepare(picture);
+    const input = await this.inspector.prepare(picture, shared);
     const timing = {
       decode: decoded - start,
       preprocess: performance.now() - decoded,

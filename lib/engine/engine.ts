@@ -16,8 +16,10 @@ import { NetworkFit } from './network/fit';
 import { planNetwork } from './network/plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
+import { NEAREST, nearest } from './recognise';
 import { Inspection } from './region';
 import { ResourceOptions, Resources } from './resources';
+import type { Shared } from './shared';
 import { checkName, DetectorStore } from './store';
 import type { LimitRule } from './threshold';
 import type {
@@ -60,6 +62,8 @@ export interface ScoreOptions extends Urgency {
    * the network's input, beyond which it is only enlarged.
    */
   map?: boolean | 'small';
+  /** what other detectors computed of the same pictures already */
+  shared?: Shared;
   /** told of each entry as soon as it is there, in order; the call gives back all of them at its end */
   onEntry?: (entry: ScoreResult | GoodpartsError) => void;
 }
@@ -172,7 +176,8 @@ export class Engine {
   }
 
   /**
-   * Scores images with the current version of a detector, or with `options.version`.
+   * Scores images with the current version of a detector, or with `options.version`. The name `*` (NEAREST) means for each image the
+   * detector that it resembles most; the result's `product` says how sure that is.
    * @returns one entry per image, in order: its result, or the error that this image alone met
    * @throws GoodpartsError `name-invalid`, `detector-*`: errors of the detector itself
    */
@@ -181,11 +186,23 @@ export class Engine {
     images: ImageInput[],
     options: ScoreOptions = {}
   ): Promise<(ScoreResult | GoodpartsError)[]> {
+    if (name === NEAREST) return this.scoreByNearest(images, options);
     const detector = await this.detector(name, options.version);
     try {
       return await detector.value.score(images, this.options.limits ?? {}, options);
     } finally {
       detector.release();
+    }
+  }
+
+  /** @throws GoodpartsError `detector-unknown` when no detector is fitted, or the error of the only ones there are */
+  private async scoreByNearest(images: ImageInput[], options: ScoreOptions): Promise<(ScoreResult | GoodpartsError)[]> {
+    const leases = await this.allDetectors();
+    try {
+      const detectors = leases.map(lease => lease.value);
+      return await nearest(detectors, images, this.options.limits ?? {}, options);
+    } finally {
+      leases.forEach(lease => lease.release());
     }
   }
 
@@ -278,6 +295,24 @@ export class Engine {
   private async extractor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>> {
     const backbone = await locateBackbone(settings.backbone, this.backbones);
     return this.resources.extractor({ ...settings, backbone }, ranges);
+  }
+
+  /** The current version of each. One that cannot be loaded is left out as long as there is another. */
+  private async allDetectors(): Promise<Lease<Detector>[]> {
+    const names = await this.store.names();
+    const leases: Lease<Detector>[] = [];
+    let failure = new GoodpartsError(
+      'detector-unknown',
+      'There is no detector yet: fit one with images of good parts first.'
+    );
+    // one after the other: each load takes every core
+    for (const name of names)
+      await this.detector(name).then(
+        lease => leases.push(lease),
+        (error: GoodpartsError) => (failure = error)
+      );
+    if (leases.length === 0) throw failure;
+    return leases;
   }
 
   private async detector(name: string, version?: string): Promise<Lease<Detector>> {

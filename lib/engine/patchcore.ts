@@ -6,6 +6,7 @@ import { MapHead, createSearch, type SearchHead } from './head';
 import type { RangeArray } from './ranges';
 import { emptyRegion, inspectedRows, Inspection } from './region';
 import { checkSelfTest } from './selftest';
+import { once, type Shared } from './shared';
 import type { FitSettings } from './types';
 import type { Stored } from './version';
 
@@ -19,12 +20,17 @@ class PatchCoreInspector implements Inspector<Prepared> {
     private readonly inspection?: Inspection
   ) {}
 
-  prepare(picture: Parameters<Extractor['prepare']>[0]): Promise<Prepared> {
-    return this.extractor.value.prepare(picture);
+  prepare(picture: Parameters<Extractor['prepare']>[0], shared?: Shared): Promise<Prepared> {
+    const extractor = this.extractor.value;
+    return once(shared, picture, extractor, () => extractor.prepare(picture));
   }
 
-  async begin(prepared: Prepared[]): Promise<Inspect[]> {
-    const embeddings = await this.extractor.value.embed(prepared.map(p => p.input));
+  async begin(prepared: Prepared[], shared?: Shared): Promise<Inspect[]> {
+    const extractor = this.extractor.value;
+    const inputs = prepared.map(p => p.input);
+    // several pictures are one run of the network, so only a single one has embeddings of its own to share
+    const alone = inputs.length === 1 ? shared : undefined;
+    const embeddings = await once(alone, inputs[0], extractor, () => extractor.embed(inputs));
     return prepared.map((p, i) => full => this.finish(p, embeddings, i, full));
   }
 

@@ -199,6 +199,16 @@ export interface AnomalyMap {
   threshold: number;
 }
 
+/** Which product a picture shows, told by how near the detectors of all products are to it. */
+export interface Product {
+  /** a detector's name; null: none is near */
+  name: string | null;
+  /** 0 to 1, that of `name`: with those of all other detectors and of "none of them" it makes 1 */
+  confidence: number;
+  /** how far the picture is from the nearest detector, its own good parts being at 1 or less */
+  distance: number;
+}
+
 export interface ScoreResult {
   score: number;
   detector: { name: string; version: string };
@@ -208,6 +218,8 @@ export interface ScoreResult {
   damage: number;
   /** milliseconds */
   timing: Record<'decode' | 'preprocess' | 'backbone' | 'search' | 'map' | 'total', number>;
+  /** where the nearest detector was asked for */
+  product?: Product;
   map?: AnomalyMap;
 }
 

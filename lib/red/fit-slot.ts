@@ -157,8 +157,12 @@ export class FitSlot {
     this.images = 0;
     this.owner.status.key('blue', 'ring', 'loading');
     const { model, status } = this.owner;
-    this.opening = model.startFit(this.recipe, { onProgress: progress => this.onProgress(progress) }, percent =>
-      status.key('blue', 'ring', 'downloading', { percent })
+    const { backbone } = (this.last?.msg ?? {}) as { backbone?: unknown };
+    this.opening = model.startFit(
+      this.recipe,
+      { onProgress: progress => this.onProgress(progress) },
+      percent => status.key('blue', 'ring', 'downloading', { percent }),
+      typeof backbone === 'string' ? backbone : undefined
     );
     try {
       const session = await this.opening;

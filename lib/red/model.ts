@@ -11,6 +11,8 @@ import type {
   Precision,
   PresetName
 } from '../engine';
+import { isBackboneId } from '../engine/catalogue';
+import { GoodpartsError } from '../engine/errors';
 import { DetectorStore } from '../engine/store';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
 import { Downloads } from './downloads';
@@ -170,6 +172,12 @@ export async function settingsWithMask(RED: NodeAPI, config: Partial<ModelConfig
   return { ...settings, region: { include: [], exclude: [], ...settings.region, mask } };
 }
 
+/** A message may name a backbone, but not a file of this machine. @throws GoodpartsError `backbone-missing` */
+function idOf(backbone: string): string {
+  if (backbone === 'embedded' || isBackboneId(backbone)) return backbone;
+  throw new GoodpartsError('backbone-missing', `"${backbone.slice(0, 80)}" is no name of a backbone.`);
+}
+
 function openLog(RED: NodeAPI, config: ModelConfig, warn: (text: string) => void): PartLog | undefined {
   const place = (config.log ?? '').trim();
   if (place === '') return undefined;
@@ -252,9 +260,19 @@ export class Model extends EventEmitter {
     return this.report;
   }
 
-  /** Opens a fit session in a process of its own. */
-  async startFit(name: string, hooks: FitHooks, onDownload: (percent: number) => void): Promise<FitClient> {
+  /**
+   * Opens a fit session in a process of its own.
+   * @param backbone id of a backbone in the model's place
+   * @throws GoodpartsError `backbone-missing` where the id is none, or the backbone is not there
+   */
+  async startFit(
+    name: string,
+    hooks: FitHooks,
+    onDownload: (percent: number) => void,
+    backbone?: string
+  ): Promise<FitClient> {
     const settings = await settingsWithMask(this.RED, this.config);
+    if (backbone) settings.backbone = idOf(backbone);
     const start = () => FitClient.start(this.options, name, settings, hooks);
     return this.downloads.during(start, onDownload);
   }

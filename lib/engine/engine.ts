@@ -4,6 +4,7 @@ import type { Urgency } from './deadline';
 import type { Detector, LoadParts } from './detector';
 import { doctorChecks, type DoctorSubject } from './doctor';
 import { GoodpartsError } from './errors';
+import { exportOnnx } from './export';
 import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
 import { Int8Fit, type Int8Parts } from './int8';
@@ -17,6 +18,7 @@ import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
+import type { LimitRule } from './threshold';
 import type {
   DetectorInfo,
   DeviceReport,
@@ -239,6 +241,22 @@ export class Engine {
       return { ...plan, ...(refusal && { refusal }) };
     } finally {
       lease.release();
+    }
+  }
+
+  /**
+   * A version (the current one by default) as one ONNX model that runs without this package; see `exportOnnx`.
+   * @param limit from which score on a picture is anomalous
+   * @throws GoodpartsError as `load`, and `export-*`
+   */
+  async exportOnnx(name: string, limit: LimitRule, version?: string): Promise<Uint8Array> {
+    const stored = await this.store.read(name, version ?? (await this.store.current(name)));
+    const { settings } = stored.info;
+    const extractor = await this.extractor(settings, stored.arrays.ranges as RangeArray | undefined);
+    try {
+      return await exportOnnx({ stored, extractor: extractor.value, limit });
+    } finally {
+      extractor.release();
     }
   }
 

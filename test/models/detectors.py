@@ -146,7 +146,9 @@ def export_anomalib(folder, name, net, size, pictures, dynamic=False, external=F
     """Exports with anomalib, records with its OpenVINOInferencer, which takes the .onnx file as it is."""
     home = folder / name
     with tempfile.TemporaryDirectory() as made:
-        file = Path(net.to_onnx(made, "model", input_size=None if dynamic else size))
+        # a batch of any size does not come through torch.export for every detector (PatchCore)
+        shapes = {"input_size": None} if dynamic else {"input_size": size, "dynamic_shapes": None}
+        file = Path(net.to_onnx(made, "model", **shapes))
         if not external:
             whole(file)
         home.mkdir(parents=True, exist_ok=True)

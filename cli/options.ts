@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engine';
 import { isBackboneId } from '../lib/engine/catalogue';
 import { isKnownId } from '../lib/engine/library';
-import { PRECISIONS } from '../lib/engine/presets';
+import { ALIGNS, PRECISIONS } from '../lib/engine/presets';
 import { UsageError, type Arguments, type Option } from './command';
 
 const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml'];
@@ -45,6 +45,13 @@ export const SETTINGS: Record<string, Option> = {
     value: 'COPIES',
     help: 'what is learned of each picture as well: none, flips (4 in all) or rotations (8 in all); default none'
   },
+  tile: {
+    type: 'string',
+    value: 'N',
+    help: 'cut large pictures into tiles N pixels wide (the width of --size: native resolution); default 0, off'
+  },
+  'tile-overlap': { type: 'string', value: 'SHARE', help: 'of a tile that its neighbour sees too; default 0.25' },
+  align: { type: 'string', value: 'HOW', help: 'part: turn and move each part as the first good one lies; default none' },
   preset: { type: 'string', value: 'NAME', help: `${PRESETS.join(', ')}; default anomalib` },
   precision: {
     type: 'string',
@@ -112,10 +119,14 @@ export function fitSettings(args: Arguments): FitSettings {
     layerWeights: args.text('layer-weights')?.split(',').map(Number),
     augment: args.choice('augment', AUGMENTS),
     precision: args.choice('precision', PRECISIONS),
+    tile: args.number('tile'),
+    tileOverlap: args.number('tile-overlap'),
+    align: args.choice('align', ALIGNS),
     inputWidth: width,
     inputHeight: height,
     // as published: 256 before a crop of 224, 366 before one of 320
-    resizeShorter: preset === 'pci' && width && height ? Math.round((Math.max(width, height) * 256) / 224) : undefined,
+    resizeShorter:
+      preset === 'pci' && width && height && !args.number('tile') ? Math.round((Math.max(width, height) * 256) / 224) : undefined,
     coresetRatio: args.number('coreset'),
     bankSize: args.number('bank'),
     memoryLimit: args.number('memory'),

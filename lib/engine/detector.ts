@@ -4,13 +4,14 @@ import { decode, Picture } from './decode';
 import type { ScoreOptions } from './engine';
 import { GoodpartsError } from './errors';
 import { Embeddings, Extractor, Prepared } from './features';
-import { MapHead, createSearch, SearchHead } from './head';
+import { MapHead, createSearch, type ScoreMap, SearchHead } from './head';
 import { regions } from './regions';
 import type { RangeArray } from './ranges';
 import type { Runtime } from './runtime';
 import { checkSelfTest } from './selftest';
 import type { DetectorStore, StoredDetector } from './store';
 import { LimitRule, limitOf } from './threshold';
+import { scan } from './tiles';
 import type { AnomalyMap, ImageInput, ImageLimits, ScoreResult } from './types';
 
 /** What marks a pixel as damaged unless the flow says otherwise: more than 99 % of the good images have nowhere in their maps. */
@@ -86,6 +87,7 @@ export class Detector {
     options: ScoreOptions = {}
   ): Promise<(ScoreResult | GoodpartsError)[]> {
     const start = performance.now();
+    if (this.stored.info.settings.tile) return this.scoreTiled(images, limits, options);
     const decoded = await Promise.all(images.map((image, i) => refusal(options, i) ?? this.prepare(image, limits)));
     const prepared = decoded.map((p, i) => (p instanceof GoodpartsError ? p : (refusal(options, i) ?? p)));
     const ready = prepared.filter((p): p is PreparedImage => !(p instanceof GoodpartsError));
@@ -105,6 +107,33 @@ export class Detector {
     return results;
   }
 
+  /** As `score`, one picture after the other: each is held once, and a few of its tiles. */
+  private async scoreTiled(
+    images: ImageInput[],
+    limits: Partial<ImageLimits>,
+    options: ScoreOptions
+  ): Promise<(ScoreResult | GoodpartsError)[]> {
+    const { search, map } = this;
+    const parts = { extractor: this.extractor.value, search, map, settings: this.stored.info.settings };
+    const results: (ScoreResult | GoodpartsError)[] = [];
+    for (const [i, image] of images.entries()) {
+      const refused = (): GoodpartsError | undefined => refusal(options, i);
+      const inspect = async (): Promise<ScoreResult | GoodpartsError> => {
+        const start = performance.now();
+        const picture = refused() ?? (await readPicture(image, limits));
+        if (picture instanceof GoodpartsError) return picture;
+        const timing = { decode: performance.now() - start, total: start };
+        const found = refused() ?? (await scan(parts, picture, (options.map ?? true) === true, refused));
+        if (found instanceof GoodpartsError) return found;
+        return this.result(picture, found.score, found.map, { ...timing, ...found.timing }, options.map ?? true);
+      };
+      const entry = await inspect();
+      results.push(entry);
+      options.onEntry?.(entry);
+    }
+    return results;
+  }
+
   async release(): Promise<void> {
     this.extractor.release();
     await Promise.all([this.search.release(), this.map.release()]);
@@ -112,13 +141,8 @@ export class Detector {
 
   private async prepare(image: ImageInput, limits: Partial<ImageLimits>): Promise<PreparedImage | GoodpartsError> {
     const start = performance.now();
-    let picture: Picture;
-    try {
-      picture = await decode(image, limits);
-    } catch (error) {
-      if (error instanceof GoodpartsError) return error;
-      throw error;
-    }
+    const picture = await readPicture(image, limits);
+    if (picture instanceof GoodpartsError) return picture;
     const decoded = performance.now();
     const prepared = await this.extractor.value.prepare(picture);
     const timing = {
@@ -140,18 +164,32 @@ export class Detector {
     timing: Milliseconds,
     wanted: boolean | 'small'
   ): Promise<ScoreResult> {
-    const { info } = this.stored;
-    const { settings, calibration } = info;
+    const { settings } = this.stored.info;
     const searchStart = performance.now();
     const { distances, score } = await this.search.search(embeddings.patches[index]);
     const mapStart = performance.now();
     const map = await this.map.inOriginal(distances, embeddings, settings, p.window, p, wanted === true);
+    const times = { ...timing, search: mapStart - searchStart, map: performance.now() - mapStart };
+    return this.result(p, score, map, times, wanted);
+  }
+
+  /** What is told of an image; finding the regions counts as part of the map. */
+  private result(
+    p: { width: number; height: number },
+    score: number,
+    map: ScoreMap,
+    timing: Milliseconds,
+    wanted: boolean | 'small'
+  ): ScoreResult {
+    const { info } = this.stored;
+    const { calibration } = info;
+    const start = performance.now();
     const found = regions(map.data, map.width, map.height, this.pixelThreshold, {
       imageWidth: p.width,
       imageHeight: p.height
     });
     const end = performance.now();
-    const times = { ...timing, search: mapStart - searchStart, map: end - mapStart, total: end - timing.total };
+    const times = { ...timing, map: timing.map + end - start, total: end - timing.total };
     const anomalyMap: AnomalyMap = {
       data: Buffer.from(map.data.buffer, map.data.byteOffset, map.data.byteLength),
       width: map.width,
@@ -168,5 +206,15 @@ export class Detector {
       timing: Object.fromEntries(Object.entries(times).map(([k, v]) => [k, Math.round(v * 100) / 100])) as Milliseconds,
       ...(wanted && { map: anomalyMap })
     };
+  }
+}
+
+/** The picture, or why it cannot be read. */
+async function readPicture(image: ImageInput, limits: Partial<ImageLimits>): Promise<Picture | GoodpartsError> {
+  try {
+    return await decode(image, limits);
+  } catch (error) {
+    if (error instanceof GoodpartsError) return error;
+    throw error;
   }
 }

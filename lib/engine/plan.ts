@@ -14,8 +14,9 @@ import { bankPatches, fitMemory, poolSize } from './pool';
 import { randomStream } from './random';
 import { regions } from './regions';
 import type { Runtime } from './runtime';
-import { CALIBRATION_IMAGES } from './sample';
+import { calibrationImages } from './sample';
 import { selfTestFiles, selfTestPicture } from './selftest';
+import { tileCount, tilesOf } from './tiles';
 import type { FitPlan, FitSettings, PlanRequest } from './types';
 import { hash, writeDurably } from './version';
 import { RowFile } from './workfile';
@@ -72,24 +73,26 @@ export async function planFit(
   try {
     const one = await measurePicture(extractor, bytes, settings, folder);
     const { dimensions, rows, columns } = one.embeddings;
-    const perPicture = rows * columns;
-    const size = { ...settings, images, dimensions, patchesPerImage: perPicture * COPIES[settings.augment] };
+    const { tiles } = one;
+    const patchesPerTile = rows * columns * COPIES[settings.augment];
+    const size = { ...settings, images, dimensions, patchesPerTile, patchesPerImage: tiles * patchesPerTile };
     const memory = fitMemory({ ...size, base: process.resourceUsage().maxRSS * 1024 });
     const patches = images * size.patchesPerImage;
     const bankSize = bankPatches(size);
     const scored = await measureSearch(runtime, one, bankSize, images, settings);
     const held = Math.min(patches, poolSize(size).most);
-    const detector = detectorBytes(bankSize, dimensions, images, settings, runtime);
+    const calibrated = images === 1 ? 12 : Math.min(images, calibrationImages(size.patchesPerImage));
+    const detector = detectorBytes(bankSize, dimensions, calibrated, settings, runtime);
     const fitSeconds = {
       images: (images * one.learned) / 1000,
       coreset: await coresetSeconds(runtime, folder, { held, patches, dimensions, bankSize }),
-      calibration:
-        (scored.created + (images === 1 ? 12 : Math.min(images, CALIBRATION_IMAGES)) * scored.calibrated) / 1000,
-      save: (one.scored + scored.search + (await saveMs(folder, detector))) / 1000
+      calibration: (scored.created + calibrated * tiles * scored.calibrated) / 1000,
+      save: (one.scored / tiles + scored.search + (await saveMs(folder, detector))) / 1000
     };
     const total = Object.values(fitSeconds).reduce((a, b) => a + b);
     return {
       images,
+      tiles: images * tiles,
       patches,
       dimensions,
       bankSize,
@@ -99,7 +102,7 @@ export async function planFit(
       peakMemoryMb: memory.memory / MB,
       diskMb: memory.disk / MB,
       detectorMb: detector / MB,
-      scoreMs: one.scored + scored.search + scored.map
+      scoreMs: one.scored + tiles * scored.search + scored.map
     };
   } finally {
     await fs.rm(folder, { recursive: true, force: true });
@@ -107,14 +110,17 @@ export async function planFit(
 }
 
 interface Measured {
+  /** of a tile, or of the whole picture */
   embeddings: Embeddings;
+  /** 1: pictures are not cut */
+  tiles: number;
   width: number;
   height: number;
   prepared: Awaited<ReturnType<Extractor['prepare']>>;
   /** milliseconds that a picture takes in a fit, with its copies and the working file; and from file to patches in a score */
   learned: number;
   scored: number;
-  /** milliseconds to read its patches back */
+  /** milliseconds to read a tile's patches back */
   readBack: number;
 }
 
@@ -124,22 +130,26 @@ async function measurePicture(
   settings: Required<FitSettings>,
   folder: string
 ): Promise<Measured> {
+  const picture = await decode(bytes);
+  const tiles = tileCount(picture, settings);
+  const [tile] = tilesOf(picture, settings);
   const read = async () => {
-    const prepared = await extractor.prepare(await decode(bytes));
+    const prepared = await extractor.prepare(tile);
     return { prepared, embeddings: await extractor.embed([prepared.input]) };
   };
+  const decoded = await usual(() => decode(bytes));
   const first = await read();
   const file = await RowFile.create(folder, first.embeddings.dimensions);
   try {
     const learned = await usual(async () => {
-      const { patches } = await embedAugmented(extractor, await decode(bytes), settings.augment);
+      const { patches } = await embedAugmented(extractor, tile, settings.augment);
       await file.write(0, patches[0]);
     });
     const scored = settings.augment === 'none' ? learned : await usual(read);
     const all = Int32Array.from({ length: first.embeddings.rows * first.embeddings.columns }, (_, i) => i);
     const readBack = await usual(() => file.gather(all));
-    const { width, height } = first.prepared;
-    return { ...first, width, height, learned, scored, readBack };
+    const { width, height } = picture;
+    return { ...first, tiles, width, height, learned: decoded + tiles * learned, scored: decoded + tiles * scored, readBack };
   } finally {
     await file.close();
   }
@@ -215,11 +225,10 @@ async function saveMs(folder: string, bytes: number): Promise<number> {
 function detectorBytes(
   bankSize: number,
   dimensions: number,
-  images: number,
+  scores: number,
   settings: Required<FitSettings>,
   runtime: Runtime
 ): number {
-  const scores = images === 1 ? 12 : Math.min(images, CALIBRATION_IMAGES);
   const index = pays(bankSize, runtime.device.used) ? 4 * (cellCount(bankSize) * dimensions + bankSize) : 0;
   const bank = 4 * bankSize * (dimensions + 1);
   return bank + index + selfTestFiles(dimensions, settings) + TEXTS.base + TEXTS.score * scores;

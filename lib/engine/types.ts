@@ -49,6 +49,15 @@ export interface FitSettings {
   /** copies of each good image that are learned as well: mirrored both ways (4 in all), or turned in steps of 45 degrees (8 in all) */
   augment?: 'none' | 'flips' | 'rotations';
   precision?: Precision;
+  /**
+   * cut pictures into overlapping tiles so many pixels of the picture wide (as high as the network's input asks for), and look at each; as
+   * wide as `inputWidth`: at native resolution; 0: look at the whole picture at once
+   */
+  tile?: number;
+  /** share of a tile that its neighbour sees as well, at the least */
+  tileOverlap?: number;
+  /** turn and move the part in each picture to where it lies in the first good one */
+  align?: 'none' | 'part';
   /** network input, pixels; for `pci` before the crop the shorter side is `resize` */
   inputWidth?: number;
   inputHeight?: number;
@@ -165,6 +174,8 @@ export interface PlanRequest {
 /** What a fit will take, and its detector. MB are 2^20 bytes. */
 export interface FitPlan {
   images: number;
+  /** of all images; as many as images where pictures are not cut */
+  tiles: number;
   /** of all images and their copies */
   patches: number;
   dimensions: number;

@@ -27,6 +27,9 @@ export interface ModelConfig extends NodeDef {
   layerWeights: string | number;
   augment: Required<FitSettings>['augment'];
   precision: Precision;
+  tile: string | number;
+  tileOverlap: string | number;
+  align: Required<FitSettings>['align'];
   preset: PresetName;
   inputWidth: string | number;
   inputHeight: string | number;
@@ -80,6 +83,9 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     layerWeights: weights.length > 0 ? (weights as number[]) : undefined,
     augment: config.augment || undefined,
     precision: config.precision || undefined,
+    tile: optionalNumber(config, 'tile'),
+    tileOverlap: optionalNumber(config, 'tileOverlap'),
+    align: config.align || undefined,
     inputWidth: optionalNumber(config, 'inputWidth'),
     inputHeight: optionalNumber(config, 'inputHeight'),
     resizeShorter: optionalNumber(config, 'resizeShorter'),

@@ -51,7 +51,11 @@ export const SETTINGS: Record<string, Option> = {
     help: 'cut large pictures into tiles N pixels wide (the width of --size: native resolution); default 0, off'
   },
   'tile-overlap': { type: 'string', value: 'SHARE', help: 'of a tile that its neighbour sees too; default 0.25' },
-  align: { type: 'string', value: 'HOW', help: 'part: turn and move each part as the first good one lies; default none' },
+  align: {
+    type: 'string',
+    value: 'HOW',
+    help: 'turn: each part as the first good one lies; crop: and look at what is around it only; default none'
+  },
   preset: { type: 'string', value: 'NAME', help: `${PRESETS.join(', ')}; default anomalib` },
   precision: {
     type: 'string',
@@ -126,7 +130,9 @@ export function fitSettings(args: Arguments): FitSettings {
     inputHeight: height,
     // as published: 256 before a crop of 224, 366 before one of 320
     resizeShorter:
-      preset === 'pci' && width && height && !args.number('tile') ? Math.round((Math.max(width, height) * 256) / 224) : undefined,
+      preset === 'pci' && width && height && !args.number('tile')
+        ? Math.round((Math.max(width, height) * 256) / 224)
+        : undefined,
     coresetRatio: args.number('coreset'),
     bankSize: args.number('bank'),
     memoryLimit: args.number('memory'),

@@ -1,238 +1,162 @@
 import sharp from 'sharp';
-import { labelComponents } from './components';
 import type { Picture } from './decode';
+import type { Inspect, Inspected, Inspector } from './detector';
+import { GoodpartsError } from './errors';
+import type { ScoreMap } from './head';
+import { at, Comparison, findPart, type Part, type Pose } from './pose';
+import type { Alignment, Calibration, FitSettings } from './types';
+import type { Arrays } from './version';
 
 /** Longest side of the small pictures in which a part is looked for, pixels. */
 const WORK = 192;
-/** Polar picture of a part: directions and distances from its middle. */
-const [DIRECTIONS, RINGS] = [180, 32];
-/** Directions that are tried to the end: of a part that looks alike from several sides only the details tell them apart. */
-const TRIED = 3;
-/** A part is larger than this share of the picture, and smaller than that. */
-const SHARE = { least: 0.002, most: 0.9 };
-/** Refinement: the first and the last step, degrees and pixels of the small picture. */
-const STEP = { first: 2, last: 0.06 };
+/** From here on a part is longer than wide: the difference of its spreads along and across, relative to their sum. */
+const LONG = 0.3;
+/** What is looked at around a part on each side, of its length. */
+const MARGIN = 0.08;
+/** A part that agrees less with the reference was not found. */
+const LEAST_MATCH = 0.5;
+/** What cannot be aligned scores so many times the highest score of a good part, at the least. */
+const NOT_FOUND = 1.5;
 
-/** How a part lies: its middle, pixels of the picture, and its angle against the reference's, radians, clockwise. */
-export interface Pose {
-  x: number;
-  y: number;
-  angle: number;
-}
+type Settings = Pick<Required<FitSettings>, 'align' | 'inputWidth' | 'inputHeight'>;
 
-/** Grey levels above the background, [h, w]; zero where no part is. */
-interface Small {
-  data: Float32Array;
-  width: number;
-  height: number;
-  /** middle of the part */
-  x: number;
-  y: number;
-}
-
-/** What a part lies on, at the picture's border, and how much each pixel differs from it: grey levels, the largest of the channels. */
-function contrast(data: Uint8Array, width: number, height: number): Float32Array {
-  const edge: number[] = [];
-  for (let x = 0; x < width; x++) edge.push(x, (height - 1) * width + x);
-  for (let y = 1; y < height - 1; y++) edge.push(y * width, y * width + width - 1);
-  const ground = [0, 1, 2].map(c => edge.map(i => data[3 * i + c]).sort((a, b) => a - b)[edge.length >> 1]);
-  return Float32Array.from({ length: width * height }, (_, i) =>
-    Math.max(...ground.map((g, c) => Math.abs(data[3 * i + c] - g)))
-  );
-}
-
-/** The value that parts a set of grey levels into two classes, each as even as can be. Source: Otsu (1979). */
-function otsu(values: Float32Array): number {
-  const histogram = new Float64Array(256);
-  values.forEach(v => histogram[Math.round(v)]++);
-  const sum = histogram.reduce((a, n, v) => a + n * v, 0);
-  let [below, sumBelow, best, between] = [0, 0, 0, -1];
-  for (let v = 0; v < 255; v++) {
-    below += histogram[v];
-    sumBelow += v * histogram[v];
-    const above = values.length - below;
-    if (!below || !above) continue;
-    const spread = below * above * (sumBelow / below - (sum - sumBelow) / above) ** 2;
-    if (spread > between) [between, best] = [spread, v];
-  }
-  return best;
-}
-
-/** The part in a picture that was made small by `scale`; nothing where none stands out from the background. */
-async function find(picture: Picture, scale: number): Promise<Small | undefined> {
-  const width = Math.max(8, Math.round(picture.width * scale));
-  const height = Math.max(8, Math.round(picture.height * scale));
-  const rgb = await sharp(picture.data, { raw: { width: picture.width, height: picture.height, channels: 3 } })
+/** A picture at another scale. */
+async function scaled(picture: Picture, scale: number): Promise<Picture> {
+  const [width, height] = [picture.width, picture.height].map(n => Math.max(8, Math.round(n * scale)));
+  const data = await sharp(picture.data, { raw: { width: picture.width, height: picture.height, channels: 3 } })
     .resize(width, height, { fit: 'fill' })
     .raw()
     .toBuffer();
-  const data = contrast(rgb, width, height);
-  const limit = otsu(data);
-  const { labels, count } = labelComponents(
-    Uint8Array.from(data, v => Number(v > limit)),
-    width,
-    height
-  );
-  const weight = new Float64Array(count + 1);
-  labels.forEach((label, i) => label && (weight[label] += data[i]));
-  const part = weight.indexOf(Math.max(...weight));
-  let [size, x, y] = [0, 0, 0];
-  labels.forEach((label, i) => {
-    if (label !== part || !part) data[i] = 0;
-    else {
-      size++;
-      x += i % width;
-      y += Math.floor(i / width);
-    }
-  });
-  if (size < SHARE.least * data.length || size > SHARE.most * data.length) return undefined;
-  return { data, width, height, x: x / size, y: y / size };
+  return { data, width, height };
 }
 
-/** Bilinear; zero outside. */
-function at({ data, width, height }: Small, x: number, y: number): number {
-  if (x < 0 || y < 0 || x > width - 1 || y > height - 1) return 0;
-  const [left, top] = [Math.floor(x), Math.floor(y)];
-  const [fx, fy] = [x - left, y - top];
-  const i = top * width + left;
-  const right = left + 1 < width ? 1 : 0;
-  const down = top + 1 < height ? width : 0;
-  const upper = data[i] + fx * (data[i + right] - data[i]);
-  const lower = data[i + down] + fx * (data[i + down + right] - data[i + down]);
-  return upper + fy * (lower - upper);
+/** What is looked at, pixels of the reference. */
+interface Frame {
+  width: number;
+  height: number;
+  /** where in it the middle of the part is */
+  middle: { x: number; y: number };
+  /** how it is turned against the reference, radians, clockwise */
+  tilt: number;
 }
 
-/** The part seen from its middle, [RINGS, DIRECTIONS]; a ring counts by its length. */
-function polar(small: Small, reach: number): Float32Array {
-  const seen = new Float32Array(RINGS * DIRECTIONS);
-  for (let ring = 0; ring < RINGS; ring++) {
-    const r = ((ring + 0.5) * reach) / RINGS;
-    for (let d = 0; d < DIRECTIONS; d++) {
-      const a = (2 * Math.PI * d) / DIRECTIONS;
-      seen[ring * DIRECTIONS + d] = at(small, small.x + r * Math.cos(a), small.y + r * Math.sin(a)) * Math.sqrt(r);
-    }
+/** From a pixel of the small picture to one of the full picture. */
+const full = (n: number, scale: number): number => (n + 0.5) / scale - 0.5;
+
+/** The whole of the reference, or what is around its part: a long part lies along the network's input, and has its aspect. */
+function frameOf(part: Part, scale: number, size: { width: number; height: number }, settings: Settings): Frame {
+  if (settings.align !== 'crop')
+    return { ...size, middle: { x: full(part.x, scale), y: full(part.y, scale) }, tilt: 0 };
+  const pixels = Array.from(part.data.keys())
+    .filter(i => part.data[i] > 0)
+    .map(i => [(i % part.width) - part.x, Math.floor(i / part.width) - part.y]);
+  const [xx, yy, xy] = pixels.reduce(([a, b, c], [x, y]) => [a + x * x, b + y * y, c + x * y], [0, 0, 0]);
+  const spread = Math.hypot(xx - yy, 2 * xy) / (xx + yy);
+  const { inputWidth, inputHeight } = settings;
+  const along = Math.atan2(2 * xy, xx - yy) / 2;
+  const tilt = spread < LONG ? 0 : along + (inputHeight > inputWidth ? Math.PI / 2 : 0);
+  const [cos, sin] = [Math.cos(tilt), Math.sin(tilt)];
+  let [left, right, top, bottom] = [0, 0, 0, 0];
+  for (const [x, y] of pixels) {
+    const [u, v] = [cos * x + sin * y, cos * y - sin * x];
+    [left, right] = [Math.min(left, u), Math.max(right, u)];
+    [top, bottom] = [Math.min(top, v), Math.max(bottom, v)];
   }
-  return seen;
+  const margin = MARGIN * Math.max(right - left, bottom - top);
+  const [w, h] = [right - left + 2 * margin, bottom - top + 2 * margin];
+  // as large as needed for both sides at the input's aspect
+  const width = Math.max(w, (h * inputWidth) / inputHeight) / scale;
+  const height = (width * inputHeight) / inputWidth;
+  const middle = { x: width / 2 - (left + right) / 2 / scale, y: height / 2 - (top + bottom) / 2 / scale };
+  return { width: Math.round(width), height: Math.round(height), middle, tilt };
 }
 
-/** Angles at which two polar pictures agree best, best first: the peaks of their circular correlation. */
-function turns(reference: Float32Array, seen: Float32Array): number[] {
-  const sums = new Float64Array(DIRECTIONS);
-  for (let ring = 0; ring < RINGS; ring++) {
-    const from = ring * DIRECTIONS;
-    for (let d = 0; d < DIRECTIONS; d++) {
-      const r = reference[from + d];
-      if (r) for (let s = 0; s < DIRECTIONS; s++) sums[s] += r * seen[from + ((d + s) % DIRECTIONS)];
-    }
-  }
-  const near = (s: number): number => sums[(s + DIRECTIONS) % DIRECTIONS];
-  return Array.from(sums.keys())
-    .filter(s => sums[s] >= near(s - 1) && sums[s] > near(s + 1))
-    .sort((a, b) => sums[b] - sums[a])
-    .slice(0, TRIED)
-    .map(s => (2 * Math.PI * s) / DIRECTIONS);
+/** Where a part was found. */
+interface Found {
+  pose: Pose;
+  match: number;
 }
 
-/** Correlation (-1..1) of the reference with a part in a pose, over pixels of the reference. */
-function correlation(reference: Small, part: Small, { x, y, angle }: Pose, pixels: Int32Array): number {
-  const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
-  let [a, b, aa, bb, ab] = [0, 0, 0, 0, 0];
-  for (const i of pixels) {
-    const u = (i % reference.width) - reference.x;
-    const v = Math.floor(i / reference.width) - reference.y;
-    const p = reference.data[i];
-    const q = at(part, x + cos * u - sin * v, y + sin * u + cos * v);
-    a += p;
-    b += q;
-    aa += p * p;
-    bb += q * q;
-    ab += p * q;
-  }
-  const n = pixels.length;
-  const spread = (aa - (a * a) / n) * (bb - (b * b) / n);
-  return spread > 0 ? (ab - (a * b) / n) / Math.sqrt(spread) : 0;
-}
-
-/** Climbs to the best pose nearby, in ever smaller steps. */
-function refined(reference: Small, part: Small, start: Pose, pixels: Int32Array): Pose {
-  let best = start;
-  let value = correlation(reference, part, best, pixels);
-  for (let step = STEP.first; step >= STEP.last; step /= 2) {
-    for (let moved = true; moved; ) {
-      moved = false;
-      for (const [key, by] of [
-        ['angle', (step * Math.PI) / 180],
-        ['x', step],
-        ['y', step]
-      ] as const)
-        for (const sign of [1, -1]) {
-          const pose = { ...best, [key]: best[key] + sign * by };
-          const got = correlation(reference, part, pose, pixels);
-          if (got > value) [best, value, moved] = [pose, got, true];
-        }
-    }
-  }
-  return best;
-}
-
-/** A picture's part as another picture's lies. */
+/** Turns and moves pictures so that the part in each lies as the one in the reference. */
 export class Aligner {
-  private readonly polar: Float32Array;
-  /** the reference's part and what is around it; and all of its picture */
-  private readonly near: Int32Array;
-  private readonly all: Int32Array;
+  private readonly part: Part;
+  private readonly comparison: Comparison;
+  private readonly scale: number;
+  private readonly frame: Frame;
 
-  private constructor(
-    private readonly small: Small,
-    private readonly scale: number,
-    readonly width: number,
-    readonly height: number
+  /**
+   * @param small the reference, made small
+   * @param size of the reference itself, pixels
+   * @throws GoodpartsError `image-align` where no part stands out
+   */
+  constructor(
+    private readonly small: Picture,
+    private readonly size: { width: number; height: number },
+    settings: Settings
   ) {
-    this.all = Int32Array.from(small.data.keys());
-    const reach = Math.hypot(small.width, small.height) / 2;
-    this.polar = polar(small, reach);
-    this.near = this.all.filter(i => {
-      const [x, y] = [i % small.width, Math.floor(i / small.width)];
-      for (let dy = -3; dy <= 3; dy += 3)
-        for (let dx = -3; dx <= 3; dx += 3) if (at(small, x + dx, y + dy) > 0) return true;
-      return false;
-    });
+    const part = findPart(small);
+    if (!part)
+      throw notFound('No part stands out from the background in the first picture, which the others are aligned to.');
+    this.part = part;
+    this.scale = small.width / size.width;
+    this.frame = frameOf(part, this.scale, size, settings);
+    this.comparison = new Comparison(part);
   }
 
-  /** Nothing where no part stands out from the background. */
-  static async create(reference: Picture): Promise<Aligner | undefined> {
-    const scale = Math.min(1, WORK / Math.max(reference.width, reference.height));
-    const small = await find(reference, scale);
-    return small && new Aligner(small, scale, reference.width, reference.height);
+  /** @throws GoodpartsError `image-align` */
+  static async create(reference: Picture, settings: Settings): Promise<Aligner> {
+    const { width, height } = reference;
+    const small = await scaled(reference, Math.min(1, WORK / Math.max(width, height)));
+    return new Aligner(small, { width, height }, settings);
   }
 
-  /** How the part in a picture lies, and how well (0..1) it then agrees with the reference's. */
-  async pose(picture: Picture): Promise<{ pose: Pose; match: number } | undefined> {
-    const part = await find(picture, this.scale);
-    if (!part) return undefined;
-    const reach = Math.hypot(this.small.width, this.small.height) / 2;
-    let best: { pose: Pose; match: number } | undefined;
-    for (const angle of turns(this.polar, polar(part, reach))) {
-      const pose = refined(this.small, part, { x: part.x, y: part.y, angle }, this.near);
-      const match = correlation(this.small, part, pose, this.all);
-      if (!best || match > best.match) best = { pose, match };
-    }
-    if (!best) return undefined;
-    const full = (n: number): number => (n + 0.5) / this.scale - 0.5;
-    return { match: best.match, pose: { angle: best.pose.angle, x: full(best.pose.x), y: full(best.pose.y) } };
+  /** What is stored of the reference; see `alignerOf`. */
+  arrays(): Arrays {
+    const { data, width, height } = this.small;
+    return {
+      reference: { data, shape: [height, width, 3] },
+      'reference-size': { data: Int32Array.of(this.size.width, this.size.height), shape: [2] }
+    };
   }
 
-  /** Middle of the reference's part, pixels. */
-  get middle(): { x: number; y: number } {
-    const full = (n: number): number => (n + 0.5) / this.scale - 0.5;
-    return { x: full(this.small.x), y: full(this.small.y) };
+  /** A good picture, turned. @throws GoodpartsError `image-align` where its part is not found, or unlike the reference's */
+  async learn(picture: Picture): Promise<Picture> {
+    const found = await this.find(picture);
+    if (!found || found.match < LEAST_MATCH)
+      throw notFound(
+        found
+          ? `The part in this picture is unlike the one in the first picture: they agree by ${found.match.toFixed(2)}, ${LEAST_MATCH} is needed.`
+          : 'No part stands out from the background in this picture.'
+      );
+    return this.turned(picture, found.pose);
   }
 
-  /** The picture turned and moved so that its part lies as the reference's, [height, width]; its edge goes on beyond it. */
+  /** How the part in a picture lies, and how well it then agrees with the reference's. */
+  async find(picture: Picture): Promise<Found | undefined> {
+    const part = findPart(await scaled(picture, this.scale));
+    const found = part && this.comparison.pose(part);
+    if (!found) return undefined;
+    const { angle, x, y } = found.pose;
+    return { match: found.match, pose: { angle, x: full(x, this.scale), y: full(y, this.scale) } };
+  }
+
+  /** What is told of how a part lies. */
+  alignment({ pose, match }: Found): Alignment {
+    const degrees = (pose.angle * 180) / Math.PI;
+    const round = (value: number): number => Math.round(value * 100) / 100;
+    return {
+      angle: round(degrees - 360 * Math.ceil((degrees - 180) / 360)),
+      dx: round(pose.x - full(this.part.x, this.scale)),
+      dy: round(pose.y - full(this.part.y, this.scale)),
+      match: round(match)
+    };
+  }
+
+  /** The picture as the reference lies, in the frame; what lies beyond its edge is as the edge. */
   turned(picture: Picture, { x, y, angle }: Pose): Picture {
-    const { width, height, middle } = this;
+    const { width, height, middle, tilt } = this.frame;
     const data = new Uint8Array(width * height * 3);
-    const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+    const [cos, sin] = [Math.cos(angle + tilt), Math.sin(angle + tilt)];
     const [right, bottom] = [picture.width - 1, picture.height - 1];
     const line = 3 * picture.width;
     const from = picture.data;
@@ -255,5 +179,100 @@ export class Aligner {
       }
     }
     return { data, width, height };
+  }
+
+  /** The map of a turned picture in the geometry of the picture as it was; NaN where that lay beyond the frame. */
+  back(map: ScoreMap, { x, y, angle }: Pose, original: { width: number; height: number }): ScoreMap {
+    const { middle, tilt } = this.frame;
+    const scale = map.width / this.frame.width;
+    const [width, height] = [original.width, original.height].map(n => Math.max(1, Math.round(n * scale)));
+    const data = new Float32Array(width * height);
+    const [cos, sin] = [Math.cos(angle + tilt), Math.sin(angle + tilt)];
+    // to pixels of the map, whose first is half a pixel in
+    const shift = { x: (middle.x + 0.5) * scale - 0.5, y: (middle.y + 0.5) * scale - 0.5 };
+    const part = { x: (x + 0.5) * scale - 0.5, y: (y + 0.5) * scale - 0.5 };
+    for (let v = 0, to = 0; v < height; v++)
+      for (let u = 0; u < width; u++) {
+        const [dx, dy] = [u - part.x, v - part.y];
+        data[to++] = at(map, shift.x + cos * dx + sin * dy, shift.y - sin * dx + cos * dy, NaN);
+      }
+    return { data, width, height };
+  }
+}
+
+/** Versions of before there was alignment have no such setting. */
+export const aligns = ({ align }: Pick<Settings, 'align'>): boolean => Boolean(align) && align !== 'none';
+
+/** The aligner of a stored detector. */
+export function alignerOf(arrays: Arrays, settings: Settings): Aligner {
+  const { data, shape } = arrays.reference;
+  const [width, height] = arrays['reference-size'].data as Int32Array;
+  return new Aligner({ data: data as Uint8Array, width: shape[1], height: shape[0] }, { width, height }, settings);
+}
+
+const isFound = (found: Found | undefined): found is Found => found !== undefined && found.match >= LEAST_MATCH;
+
+const notFound = (message: string): GoodpartsError =>
+  new GoodpartsError(
+    'image-align',
+    `${message} Aligning needs one part a picture, all of it visible, on an even background.`
+  );
+
+/** A picture on its way through an AlignedInspector. */
+interface Placed<Input> {
+  width: number;
+  height: number;
+  input: Input;
+  found: Found | undefined;
+}
+
+/** Shows pictures to another inspector turned to the reference, and turns back what that says. */
+export class AlignedInspector<Input extends { width: number; height: number }> implements Inspector<Placed<Input>> {
+  readonly oneByOne: boolean;
+
+  /** @param calibration tells what good parts score: what cannot be aligned scores more */
+  constructor(
+    private readonly inner: Inspector<Input>,
+    private readonly aligner: Aligner,
+    private readonly calibration: Pick<Calibration, 'scores'>
+  ) {
+    this.oneByOne = inner.oneByOne ?? false;
+  }
+
+  async prepare(picture: Picture): Promise<Placed<Input>> {
+    const { width, height } = picture;
+    const found = await this.aligner.find(picture);
+    const input = await this.inner.prepare(isFound(found) ? this.aligner.turned(picture, found.pose) : picture);
+    return { width, height, input, found };
+  }
+
+  async begin(placed: Placed<Input>[]): Promise<Inspect[]> {
+    const inner = await this.inner.begin(placed.map(p => p.input));
+    return placed.map((p, i) => async (full, refused) => {
+      const inspected = await inner[i](full, refused);
+      return inspected instanceof GoodpartsError ? inspected : this.inOriginal(inspected, p);
+    });
+  }
+
+  release(): Promise<void> {
+    return this.inner.release();
+  }
+
+  private inOriginal(inspected: Inspected, { found, ...size }: Placed<Input>): Inspected {
+    const alignment = found ? this.aligner.alignment(found) : { angle: 0, dx: 0, dy: 0, match: 0 };
+    if (isFound(found)) {
+      const { map } = inspected;
+      return { ...inspected, alignment, ...(map && { map: this.aligner.back(map, found.pose, size) }) };
+    }
+    const least = NOT_FOUND * this.calibration.scores.at(-1)!;
+    const why = found
+      ? `the part is unlike the reference (match ${alignment.match}, ${LEAST_MATCH} is needed)`
+      : 'no part was found';
+    return {
+      ...inspected,
+      score: Math.max(inspected.score, least),
+      alignment,
+      note: `The picture could not be aligned: ${why}. It was inspected as it lies, and its score is no lower than ${NOT_FOUND} times the highest one of a good part.`
+    };
   }
 }

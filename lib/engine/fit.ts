@@ -1,3 +1,4 @@
+import { Aligner } from './align';
 import { embedAugmented } from './augment';
 import { Bank, imageScore, leaveOneOut, Scored } from './calibrate';
 import { decode, Picture } from './decode';
@@ -34,6 +35,8 @@ export class PatchCoreFit implements FitSession {
   private pool: PatchPool | undefined;
   /** images are put into the pool one after the other, however they are added */
   private turn: Promise<void> = Promise.resolve();
+  private aligning: Promise<unknown> = Promise.resolve();
+  private aligner: Aligner | undefined;
   private added = 0;
   /** of all images */
   private tiles = 0;
@@ -57,7 +60,7 @@ export class PatchCoreFit implements FitSession {
       throw new GoodpartsError('fit-aborted', 'This fit is being completed; it takes no more images.');
     this.parts.checkMemory(this.added, this.tiles);
     const start = performance.now();
-    const picture = await decode(image, this.parts.limits);
+    const picture = await this.aligned(await decode(image, this.parts.limits));
     const tiles = tilesOf(picture, this.parts.settings);
     const first = await this.learn(tiles.next().value as Picture);
     const done = this.turn.then(() => this.take(picture, first, tiles));
@@ -65,6 +68,19 @@ export class PatchCoreFit implements FitSession {
     await done;
     this.imagesMs += performance.now() - start;
     this.report('images', this.images, this.images);
+  }
+
+  /** The picture, turned if parts are aligned: the first one is the reference. One after the other, so that there is one first. */
+  private aligned(picture: Picture): Promise<Picture> {
+    if (this.parts.settings.align === 'none') return Promise.resolve(picture);
+    const done = this.aligning.then(async () => {
+      const aligner = this.aligner ?? (await Aligner.create(picture, this.parts.settings));
+      const turned = await aligner.learn(picture);
+      this.aligner = aligner;
+      return turned;
+    });
+    this.aligning = done.catch(() => undefined);
+    return done;
   }
 
   /** The patches of a tile and its copies. */
@@ -145,6 +161,7 @@ export class PatchCoreFit implements FitSession {
       const selfTest = await runSelfTest({ extractor, search, map, settings }, picture);
       const info = {
         name,
+        kind: 'patchcore' as const,
         created: new Date().toISOString(),
         settings,
         images: this.images,
@@ -159,6 +176,7 @@ export class PatchCoreFit implements FitSession {
         'bank-origin': { data: bank.origin, shape: [bank.origin.length] },
         ...search.arrays(),
         ...(extractor.ranges && { ranges: extractor.ranges }),
+        ...this.aligner?.arrays(),
         ...selfTestArrays(picture, selfTest)
       };
       this.check();

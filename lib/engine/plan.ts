@@ -149,7 +149,15 @@ async function measurePicture(
     const all = Int32Array.from({ length: first.embeddings.rows * first.embeddings.columns }, (_, i) => i);
     const readBack = await usual(() => file.gather(all));
     const { width, height } = picture;
-    return { ...first, tiles, width, height, learned: decoded + tiles * learned, scored: decoded + tiles * scored, readBack };
+    return {
+      ...first,
+      tiles,
+      width,
+      height,
+      learned: decoded + tiles * learned,
+      scored: decoded + tiles * scored,
+      readBack
+    };
   } finally {
     await file.close();
   }

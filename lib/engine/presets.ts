@@ -90,7 +90,7 @@ export const PRESETS: Record<PresetName, Preset> = {
 };
 
 const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
-export const ALIGNS: Required<FitSettings>['align'][] = ['none', 'part'];
+export const ALIGNS: Required<FitSettings>['align'][] = ['none', 'turn', 'crop'];
 export const PRECISIONS: Precision[] = ['float32', 'int8'];
 
 type Rule = [key: keyof FitSettings, ok: (n: number) => boolean, says: string];
@@ -103,7 +103,11 @@ const RULES: Rule[] = [
     n => whole(n) && (n === 0 || (n >= 32 && n <= 4096)),
     '0 (off) or a whole number of pixels from 32 to 4096'
   ],
-  ['tile', n => whole(n) && (n === 0 || (n >= 32 && n <= 20000)), '0 (off) or a whole number of pixels from 32 to 20000'],
+  [
+    'tile',
+    n => whole(n) && (n === 0 || (n >= 32 && n <= 20000)),
+    '0 (off) or a whole number of pixels from 32 to 20000'
+  ],
   ['tileOverlap', n => n >= 0.1 && n <= 0.75, 'a share from 0.1 to 0.75'],
   ['coresetRatio', n => n > 0 && n <= 1, 'a share above 0 and up to 1'],
   ['bankSize', n => whole(n) && n >= 0, 'a whole number of patches, 0 for no bound'],
@@ -137,7 +141,7 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   if (!layerWeights.every(w => typeof w === 'number' && w > 0 && w <= 1000))
     refuse('layerWeights', 'a list of numbers above 0 and up to 1000, one a layer', layerWeights);
   if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
-  if (!ALIGNS.includes(settings.align)) refuse('align', ALIGNS.join(' or '), settings.align);
+  if (!ALIGNS.includes(settings.align)) refuse('align', ALIGNS.join(', '), settings.align);
   if (!PRECISIONS.includes(settings.precision)) refuse('precision', PRECISIONS.join(' or '), settings.precision);
   if (settings.tile && resizeShorter)
     throw new GoodpartsError(

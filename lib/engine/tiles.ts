@@ -1,5 +1,6 @@
 import { imageScore, type Scored } from './calibrate';
 import type { Picture } from './decode';
+import type { Inspect, Inspected, Inspector } from './detector';
 import type { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import { inspected, type Band, type Placement } from './graphs/map';
@@ -102,23 +103,33 @@ export interface TileParts {
   settings: Settings;
 }
 
-export interface Scanned {
-  score: number;
-  map: ScoreMap;
-  /** milliseconds */
-  timing: Record<'preprocess' | 'backbone' | 'search' | 'map', number>;
+/** Looks at pictures by their tiles. */
+export class TiledInspector implements Inspector {
+  readonly oneByOne = true;
+
+  constructor(
+    private readonly parts: TileParts,
+    readonly release: () => Promise<void>
+  ) {}
+
+  async prepare(picture: Picture): Promise<Picture> {
+    return picture;
+  }
+
+  async begin(pictures: Picture[]): Promise<Inspect[]> {
+    return pictures.map(picture => (full, refused) => scan(this.parts, picture, full, refused));
+  }
 }
 
 /**
  * Score and map of a picture by its tiles, of which a few are in memory at a time.
- * @param refused asked before each of them: why the picture is not to be scored any more
  */
-export async function scan(
+async function scan(
   { extractor, search, map, settings }: TileParts,
   picture: Picture,
   full: boolean,
   refused: () => GoodpartsError | undefined
-): Promise<Scanned | GoodpartsError> {
+): Promise<Inspected | GoodpartsError> {
   const tiling = tilingOf(picture, settings)!;
   const { inputWidth, inputHeight, preset } = settings;
   const virtual = {
@@ -129,7 +140,8 @@ export async function scan(
   const whole: ScoreMap = { ...size, data: new Float32Array(size.width * size.height) };
   const across = bandsOf(tiling.columns, tiling.width, picture.width, size.width, inputWidth);
   const down = bandsOf(tiling.rows, tiling.height, picture.height, size.height, inputHeight);
-  const timing = { preprocess: 0, backbone: 0, search: 0, map: 0 };
+  // the map's share is what is left of the time
+  const timing = { preprocess: 0, backbone: 0, search: 0 };
   const timed = async <T>(stage: keyof typeof timing, work: Promise<T>): Promise<T> => {
     const start = performance.now();
     const result = await work;
@@ -146,7 +158,7 @@ export async function scan(
     for (const patches of embeddings.patches) {
       const { distances, score } = await timed('search', search.search(patches));
       const [row, column] = [Math.floor(found.length / across.length), found.length % across.length];
-      await timed('map', map.addTile(whole, distances, embeddings, settings, down[row], across[column]));
+      await map.addTile(whole, distances, embeddings, settings, down[row], across[column]);
       found.push({ distances, score });
     }
   }

@@ -56,8 +56,11 @@ export interface FitSettings {
   tile?: number;
   /** share of a tile that its neighbour sees as well, at the least */
   tileOverlap?: number;
-  /** turn and move the part in each picture to where it lies in the first good one */
-  align?: 'none' | 'part';
+  /**
+   * `turn`: turn and move the part in each picture to where it lies in the first good one; `crop`: and look at what is around it only, a
+   * long part lying along the input's longer side
+   */
+  align?: 'none' | 'turn' | 'crop';
   /** network input, pixels; for `pci` before the crop the shorter side is `resize` */
   inputWidth?: number;
   inputHeight?: number;
@@ -91,20 +94,31 @@ export interface Calibration {
   mapMedian: number;
 }
 
-export interface DetectorInfo {
+interface DetectorFacts {
   name: string;
   version: string;
   current: boolean;
   /** ISO 8601 */
   created: string;
-  settings: Required<FitSettings>;
+  settings: FitSettings;
   images: number;
+  calibration: Calibration;
+}
+
+/** A memory bank of the patches of good parts. */
+export interface PatchCoreInfo extends DetectorFacts {
+  /** absent in what earlier versions of Goodparts saved */
+  kind?: 'patchcore';
+  settings: Required<FitSettings>;
   bankSize: number;
   /** length of a patch embedding */
   dimensions: number;
   backboneSha256: string;
-  calibration: Calibration;
 }
+
+/** What is known of a version; `kind` says what it consists of, and so how it is loaded. */
+export type DetectorInfo = PatchCoreInfo;
+export type DetectorKind = NonNullable<DetectorInfo['kind']>;
 
 export interface Region {
   /** box in pixels of the original image */
@@ -128,6 +142,17 @@ export interface AnomalyMap {
   threshold: number;
 }
 
+/** How a part lies against the reference. */
+export interface Alignment {
+  /** degrees that it is turned by, clockwise, above -180 and up to 180 */
+  angle: number;
+  /** how far its middle is shifted, pixels of the picture */
+  dx: number;
+  dy: number;
+  /** how well it agrees with the reference when it is turned back, up to 1; 0: no part was found */
+  match: number;
+}
+
 export interface ScoreResult {
   score: number;
   detector: { name: string; version: string };
@@ -135,6 +160,10 @@ export interface ScoreResult {
   regions: Region[];
   /** share (0..1) of the inspected area whose map value is above the pixel threshold */
   damage: number;
+  /** with the setting `align` */
+  alignment?: Alignment;
+  /** what whoever reads the score has to know, as a sentence */
+  note?: string;
   /** milliseconds */
   timing: Record<'decode' | 'preprocess' | 'backbone' | 'search' | 'map' | 'total', number>;
   map?: AnomalyMap;

@@ -3,7 +3,8 @@ import path from 'node:path';
 import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engine';
 import { isBackboneId } from '../lib/engine/catalogue';
 import { isKnownId } from '../lib/engine/library';
-import { ALIGNS, PRECISIONS } from '../lib/engine/presets';
+import { ALIGNS, NETWORK_INPUTS, PRECISIONS, RECONSTRUCTIONS } from '../lib/engine/presets';
+import type { LimitRule } from '../lib/engine/threshold';
 import { UsageError, type Arguments, type Option } from './command';
 
 const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml'];
@@ -16,6 +17,30 @@ export const STORE: Record<string, Option> = {
 export const DEVICE: Record<string, Option> = {
   device: { type: 'string', value: 'DEVICE', help: `${DEVICES.join(', ')}; default auto` }
 };
+export const VERSION: Record<string, Option> = {
+  version: { type: 'string', value: 'VERSION', help: 'instead of the current one' }
+};
+const DEFAULT_RULE = '99%';
+export const LIMIT: Record<string, Option> = {
+  threshold: {
+    type: 'string',
+    value: 'RULE',
+    help: `a score, 99% or 3sigma of the good parts' scores; default ${DEFAULT_RULE}`
+  }
+};
+
+/** `--threshold`: `0.8`, `99%`, `3sigma`. */
+export function limitRule(args: Arguments): LimitRule {
+  const text = args.text('threshold') ?? DEFAULT_RULE;
+  const match = /^(-?\d*\.?\d+(?:e[+-]?\d+)?)(%|sigma)?$/i.exec(text.trim());
+  if (!match) throw new UsageError(`--threshold takes a score, a percentile as 99%, or 3sigma, not "${text}"`);
+  const value = Number(match[1]);
+  if (match[2] === undefined) return { method: 'fixed', value };
+  if (match[2] !== '%') return { method: 'sigma', value };
+  if (value < 0 || value > 100) throw new UsageError(`--threshold: a percentile is from 0% to 100%, not "${text}"`);
+  return { method: 'percentile', value };
+}
+
 /** Of a fit: what it may take of this machine. */
 export const ROOM: Record<string, Option> = {
   'max-memory': {
@@ -78,6 +103,21 @@ export const SETTINGS: Record<string, Option> = {
     type: 'string',
     value: 'N',
     help: 'of every random choice; same pictures, same seed, same detector; default 0'
+  },
+  network: {
+    type: 'string',
+    value: 'FILE',
+    help: 'an .onnx file that is a detector by itself (anomalib, EfficientAD, autoencoder): it is calibrated, nothing is learned'
+  },
+  'network-input': {
+    type: 'string',
+    value: 'NUMBERS',
+    help: `the numbers that it takes: ${NETWORK_INPUTS.join(', ')}; default auto`
+  },
+  reconstruction: {
+    type: 'string',
+    value: 'NAME',
+    help: `how an autoencoder's picture is compared: ${RECONSTRUCTIONS.join(' or ')}; default mse`
   }
 };
 
@@ -110,6 +150,7 @@ function backboneOf(text: string, store: string): string {
 export function fitSettings(args: Arguments): FitSettings {
   const preset = args.choice('preset', PRESETS);
   const backbone = args.text('backbone');
+  const network = args.text('network');
   const size = args.text('size');
   const { width, height } = size === undefined ? {} : sizeOf(size);
   const settings: FitSettings = {
@@ -136,7 +177,10 @@ export function fitSettings(args: Arguments): FitSettings {
     coresetRatio: args.number('coreset'),
     bankSize: args.number('bank'),
     memoryLimit: args.number('memory'),
-    seed: args.number('seed')
+    seed: args.number('seed'),
+    network: network && path.resolve(network),
+    networkInput: args.choice('network-input', NETWORK_INPUTS),
+    reconstruction: args.choice('reconstruction', RECONSTRUCTIONS)
   };
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }

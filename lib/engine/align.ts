@@ -2,7 +2,7 @@ import sharp from 'sharp';
 import type { Picture } from './decode';
 import type { Inspect, Inspected, Inspector } from './detector';
 import { GoodpartsError } from './errors';
-import type { ScoreMap } from './head';
+import { MAX_MAP, type ScoreMap } from './head';
 import { at, Comparison, findPart, type Part, type Pose } from './pose';
 import type { Alignment, Calibration, FitSettings } from './types';
 import type { Arrays } from './version';
@@ -183,18 +183,17 @@ export class Aligner {
 
   /** The map of a turned picture in the geometry of the picture as it was; NaN where that lay beyond the frame. */
   back(map: ScoreMap, { x, y, angle }: Pose, original: { width: number; height: number }): ScoreMap {
-    const { middle, tilt } = this.frame;
-    const scale = map.width / this.frame.width;
+    const { middle, tilt, width: frameWidth } = this.frame;
+    const inMap = map.width / frameWidth;
+    const scale = Math.min(inMap, Math.sqrt(MAX_MAP / (original.width * original.height)));
     const [width, height] = [original.width, original.height].map(n => Math.max(1, Math.round(n * scale)));
     const data = new Float32Array(width * height);
     const [cos, sin] = [Math.cos(angle + tilt), Math.sin(angle + tilt)];
-    // to pixels of the map, whose first is half a pixel in
-    const shift = { x: (middle.x + 0.5) * scale - 0.5, y: (middle.y + 0.5) * scale - 0.5 };
-    const part = { x: (x + 0.5) * scale - 0.5, y: (y + 0.5) * scale - 0.5 };
+    const toMap = (n: number): number => (n + 0.5) * inMap - 0.5;
     for (let v = 0, to = 0; v < height; v++)
       for (let u = 0; u < width; u++) {
-        const [dx, dy] = [u - part.x, v - part.y];
-        data[to++] = at(map, shift.x + cos * dx + sin * dy, shift.y - sin * dx + cos * dy, NaN);
+        const [dx, dy] = [full(u, scale) - x, full(v, scale) - y];
+        data[to++] = at(map, toMap(middle.x + cos * dx + sin * dy), toMap(middle.y - sin * dx + cos * dy), NaN);
       }
     return { data, width, height };
   }
@@ -248,10 +247,7 @@ export class AlignedInspector<Input extends { width: number; height: number }> i
 
   async begin(placed: Placed<Input>[]): Promise<Inspect[]> {
     const inner = await this.inner.begin(placed.map(p => p.input));
-    return placed.map((p, i) => async (full, refused) => {
-      const inspected = await inner[i](full, refused);
-      return inspected instanceof GoodpartsError ? inspected : this.inOriginal(inspected, p);
-    });
+    return placed.map((p, i) => async (full, check) => this.inOriginal(await inner[i](full, check), p));
   }
 
   release(): Promise<void> {

@@ -53,10 +53,10 @@ export interface Inspected {
 }
 
 /**
- * Score and map of one picture, the map as large as the picture where `full`, else small; see ScoreOptions. What takes long asks `refused`
- * in between, and gives that back.
+ * Score and map of one picture, the map as large as the picture where `full`, else small; see ScoreOptions. What takes long calls `check`
+ * in between, which throws where the picture is not to be scored any more.
  */
-export type Inspect = (full: boolean, refused: () => GoodpartsError | undefined) => Promise<Inspected | GoodpartsError>;
+export type Inspect = (full: boolean, check: () => void) => Promise<Inspected>;
 
 /**
  * How a kind of detector sees pictures: pixels in, score and map out. Everything else (decoding, deadlines, regions, timing) is the same
@@ -73,6 +73,18 @@ export interface Inspector<Input extends { width: number; height: number } = Pic
 }
 
 type Timed<Input> = { input: Input; timing: Milliseconds };
+
+/** The answer to one picture that met an error of its own; any other error ends the call. */
+function asEntry(error: unknown): GoodpartsError {
+  if (error instanceof GoodpartsError) return error;
+  throw error;
+}
+
+/** @throws GoodpartsError where an image is not to be scored any more */
+function check(options: ScoreOptions, index: number): void {
+  const refused = refusal(options, index);
+  if (refused) throw refused;
+}
 
 /** A detector whose kind is told by its inspector. */
 export class LoadedDetector<Input extends { width: number; height: number }> implements Detector {
@@ -110,10 +122,10 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
       refusal(options, i) ??
       this.finish(
         input,
-        full => next(full, () => refusal(options, i)),
+        full => next(full, () => check(options, i)),
         { ...timing, backbone, total: start },
         options.map ?? true
-      );
+      ).catch(asEntry);
     let next = 0;
     for (const [i, p] of prepared.entries()) {
       const entry = p instanceof GoodpartsError ? p : await scoreNext(p, i, inspect[next++]);
@@ -133,8 +145,7 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     try {
       picture = await decode(image, limits);
     } catch (error) {
-      if (error instanceof GoodpartsError) return error;
-      throw error;
+      return asEntry(error);
     }
     const decoded = performance.now();
     const input = await this.inspector.prepare(picture);
@@ -152,15 +163,13 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
   /** Score, map and regions of one image; `timing.total` holds the start of the whole request. */
   private async finish(
     { width, height }: Input,
-    inspect: (full: boolean) => Promise<Inspected | GoodpartsError>,
+    inspect: (full: boolean) => Promise<Inspected>,
     timing: Milliseconds,
     wanted: boolean | 'small'
-  ): Promise<ScoreResult | GoodpartsError> {
+  ): Promise<ScoreResult> {
     const { name, version } = this.info;
     const start = performance.now();
-    const inspected = await inspect(wanted === true);
-    if (inspected instanceof GoodpartsError) return inspected;
-    const { score, map, alignment, note, timing: inside } = inspected;
+    const { score, map, alignment, note, timing: inside } = await inspect(wanted === true);
     const found = map
       ? regions(map.data, map.width, map.height, this.pixelThreshold, { imageWidth: width, imageHeight: height })
       : { regions: [], damage: 0 };

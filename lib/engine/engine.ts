@@ -4,6 +4,7 @@ import type { Urgency } from './deadline';
 import type { Detector, LoadParts } from './detector';
 import { doctorChecks, type DoctorSubject } from './doctor';
 import { GoodpartsError } from './errors';
+import { exportOnnx } from './export';
 import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
 import { Int8Fit, type Int8Parts } from './int8';
@@ -11,10 +12,13 @@ import { locateBackbone } from './library';
 import { loadDetector } from './load';
 import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from './memory';
 import { planFit } from './plan';
+import { NetworkFit } from './network/fit';
+import { planNetwork } from './network/plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
+import type { LimitRule } from './threshold';
 import type {
   DetectorInfo,
   DeviceReport,
@@ -83,7 +87,7 @@ export interface FitSession {
 }
 
 /**
- * The PatchCore engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
+ * The engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
  * ONNX Runtime computes on the calling thread, so a service runs the engine in a process of its own (see lib/host).
  */
 export class Engine {
@@ -98,15 +102,19 @@ export class Engine {
   }
 
   /**
-   * Starts a fit into which images are put one by one.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `store-write`
+   * Starts a fit into which images are put one by one; with a `network` they only calibrate it.
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `network-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
     const complete = completeSettings(settings);
     const runtime = await this.resources.runtime();
-    const lease = await this.extractor(complete);
     const { store, options: engine } = this;
+    if (complete.network) {
+      await store.checkWritable(name);
+      return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });
+    }
+    const lease = await this.extractor(complete);
     const { size } = lease.value;
     let note: string | undefined;
     let checkMemory: MemoryCheck;
@@ -230,6 +238,7 @@ export class Engine {
    */
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
+    if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
@@ -240,6 +249,22 @@ export class Engine {
       return { ...plan, ...(refusal && { refusal }) };
     } finally {
       lease.release();
+    }
+  }
+
+  /**
+   * A version (the current one by default) as one ONNX model that runs without this package; see `exportOnnx`.
+   * @param limit from which score on a picture is anomalous
+   * @throws GoodpartsError as `load`, and `export-*`
+   */
+  async exportOnnx(name: string, limit: LimitRule, version?: string): Promise<Uint8Array> {
+    const stored = await this.store.read(name, version ?? (await this.store.current(name)));
+    const { settings } = stored.info;
+    const extractor = await this.extractor(settings, stored.arrays.ranges as RangeArray | undefined);
+    try {
+      return await exportOnnx({ stored, extractor: extractor.value, limit });
+    } finally {
+      extractor.release();
     }
   }
 

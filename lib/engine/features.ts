@@ -54,15 +54,9 @@ export class Extractor {
     try {
       const size = sizeFor(backbone, { width: settings.inputWidth, height: settings.inputHeight });
       checkSuits(backbone, settings, size);
-      const { mean, std, channels, forms } = backbone;
-      const { pillow, interpolation, embedding } = PRESETS[settings.preset];
-      // detectors of earlier versions have no weights
-      const layers = forms.map((form, i) => ({ form, channels: channels[i], weight: settings.layerWeights?.[i] ?? 1 }));
-      const interleaved = ['cpu', 'wasm'].includes(runtime.device.used);
-      const preprocess = await runtime.session(
-        preprocessGraph({ mean, std, ...size, pillow, interpolation, interleaved })
-      );
-      const patch = await runtime.session(patchGraph({ layers, embedding, ...size }));
+      const graphs = extractorGraphs(backbone, settings, size, runtime.onProcessor);
+      const preprocess = await runtime.session(graphs.preprocess);
+      const patch = await runtime.session(graphs.patch);
       return new Extractor(backbone, size, preprocess, patch, settings.resizeShorter, ranges);
     } catch (error) {
       await backbone.session.release();
@@ -72,11 +66,7 @@ export class Extractor {
 
   async prepare({ data, width, height }: Picture): Promise<Prepared> {
     const window = windowOf(width, height, this.size, this.resizeShorter);
-    const { input } = await this.preprocess.run({
-      image: { data, dims: [height, width, 3] },
-      size: int64(window.resizedHeight, window.resizedWidth),
-      start: int64(window.top, window.left)
-    });
+    const { input } = await this.preprocess.run(pictureFeeds({ data, width, height }, window));
     return { input: input.data, window, width, height };
   }
 
@@ -112,6 +102,31 @@ export class Extractor {
   async release(): Promise<void> {
     await Promise.all([this.backbone.session, this.preprocess, this.patch].map(s => s.release()));
   }
+}
+
+/** What a pre-process graph is given for a picture. */
+export function pictureFeeds({ data, width, height }: Picture, window: Window) {
+  return {
+    image: { data, dims: [height, width, 3] },
+    size: int64(window.resizedHeight, window.resizedWidth),
+    start: int64(window.top, window.left)
+  };
+}
+
+/** The graphs before and behind the backbone. @param interleaved see PreprocessOptions */
+export function extractorGraphs(
+  { mean, std, channels, forms }: Backbone,
+  settings: Required<FitSettings>,
+  size: Size,
+  interleaved: boolean
+): { preprocess: Uint8Array; patch: Uint8Array } {
+  const { pillow, interpolation, embedding } = PRESETS[settings.preset];
+  // detectors of earlier versions have no weights
+  const layers = forms.map((form, i) => ({ form, channels: channels[i], weight: settings.layerWeights?.[i] ?? 1 }));
+  return {
+    preprocess: preprocessGraph({ mean, std, ...size, pillow, interpolation, interleaved }),
+    patch: patchGraph({ layers, embedding, ...size })
+  };
 }
 
 /** @throws GoodpartsError where the backbone cannot do what the settings ask for */

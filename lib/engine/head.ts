@@ -22,7 +22,7 @@ import type { FitSettings } from './types';
 import type { Arrays } from './version';
 
 /** The largest anomaly map that is made, pixels; a larger picture's map has its aspect, at a smaller scale. */
-const MAX_MAP = 4e6;
+export const MAX_MAP = 4e6;
 /** A small map has this many times the network input's width and height: between two of its pixels nothing is left to see. */
 const ENLARGED = 2;
 
@@ -61,11 +61,16 @@ export function createSearch(
   settings: Required<FitSettings>,
   arrays?: Arrays
 ): Promise<SearchHead> {
-  const { distance, score } = PRESETS[settings.preset];
-  const rating = { neighbours: settings.reweight ? settings.neighbours : 0, distance, score };
+  const rating = ratingOf(settings);
   return pays(bank.length / dimensions, runtime.device.used)
     ? LargeSearch.create(runtime, bank, dimensions, rating, arrays)
     : WholeSearch.create(runtime, bank, dimensions, rating);
+}
+
+/** How a detector of these settings measures patches and scores an image. */
+export function ratingOf({ preset, reweight, neighbours }: Required<FitSettings>): Rating {
+  const { distance, score } = PRESETS[preset];
+  return { neighbours: reweight ? neighbours : 0, distance, score };
 }
 
 /** Compares every patch with the whole bank. */
@@ -134,6 +139,9 @@ export interface ScoreMap {
   height: number;
 }
 
+/** What decides how a grid becomes a map. */
+export type MapSettings = Pick<Required<FitSettings>, 'preset' | 'inputWidth' | 'inputHeight' | 'smoothing'>;
+
 /** Patch distances to anomaly maps, in the network input's geometry or the original picture's. */
 export class MapHead {
   private readonly axes = new Map<string, Data>();
@@ -145,11 +153,7 @@ export class MapHead {
   }
 
   /** The map at the network input's size. */
-  inInput(
-    distances: Float32Array,
-    grid: { rows: number; columns: number },
-    settings: Required<FitSettings>
-  ): Promise<ScoreMap> {
+  inInput(distances: Float32Array, grid: { rows: number; columns: number }, settings: MapSettings): Promise<ScoreMap> {
     const { inputWidth: width, inputHeight: height } = settings;
     const window = { resizedWidth: width, resizedHeight: height, left: 0, top: 0 };
     return this.inOriginal(distances, grid, settings, window, { width, height });
@@ -159,7 +163,7 @@ export class MapHead {
   async inOriginal(
     distances: Float32Array,
     { rows, columns }: { rows: number; columns: number },
-    settings: Required<FitSettings>,
+    settings: MapSettings,
     window: Window,
     { width, height }: { width: number; height: number },
     full = true
@@ -181,7 +185,7 @@ export class MapHead {
     whole: ScoreMap,
     distances: Float32Array,
     { rows, columns }: { rows: number; columns: number },
-    settings: Required<FitSettings>,
+    settings: MapSettings,
     down: Band,
     across: Band
   ): Promise<void> {
@@ -199,7 +203,7 @@ export class MapHead {
 
   /** The matrix of one axis, or the part of it that a tile sees; kept, as pictures of one camera share it. */
   private axis(
-    settings: Required<FitSettings>,
+    settings: MapSettings,
     grid: number,
     placement: Placement,
     transposed: boolean,

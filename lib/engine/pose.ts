@@ -8,6 +8,8 @@ const [DIRECTIONS, RINGS] = [180, 32];
 const TRIED = 3;
 /** A part is larger than this share of the picture, and smaller than that. */
 const SHARE = { least: 0.002, most: 0.9 };
+/** Pieces that weigh so much of the heaviest belong to the part: something pale may lie between them. Dirt is lighter. */
+const PIECE = 0.05;
 /** So many of its pixels have others of it all around; what noise joins has holes everywhere. */
 const SOLID = 0.15;
 /** Refinement: the first and the last step, degrees and pixels of the small picture. */
@@ -61,8 +63,7 @@ function otsu(values: Float32Array): number {
 /** The part in a small picture; nothing where none stands out from the background. */
 export function findPart({ data: rgb, width, height }: Picture): Part | undefined {
   const data = contrast(rgb, width, height);
-  // half of it, so that what is paler does not part the part
-  const limit = otsu(data) / 2;
+  const limit = otsu(data);
   const { labels, count } = labelComponents(
     Uint8Array.from(data, v => Number(v > limit)),
     width,
@@ -70,18 +71,19 @@ export function findPart({ data: rgb, width, height }: Picture): Part | undefine
   );
   const weight = new Float64Array(count + 1);
   labels.forEach((label, i) => label && (weight[label] += data[i]));
-  const part = weight.indexOf(Math.max(...weight));
+  const heaviest = Math.max(...weight);
+  const isPart = (label: number): boolean => label > 0 && weight[label] >= PIECE * heaviest;
   let [size, inner, x, y] = [0, 0, 0, 0];
   const around = [-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1];
   labels.forEach((label, i) => {
-    if (!part || label !== part) {
+    if (!isPart(label)) {
       data[i] = 0;
       return;
     }
     size++;
     x += i % width;
     y += Math.floor(i / width);
-    if (around.every(step => labels[i + step] === part)) inner++;
+    if (around.every(step => labels[i + step] === label)) inner++;
   });
   if (size < SHARE.least * data.length || size > SHARE.most * data.length || inner < SOLID * size) return undefined;
   return { data, width, height, x: x / size, y: y / size };

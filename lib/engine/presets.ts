@@ -39,7 +39,10 @@ const shared = {
   memoryLimit: 256,
   neighbours: 9,
   smoothing: 4,
-  seed: 0
+  seed: 0,
+  network: '',
+  networkInput: 'auto' as const,
+  reconstruction: 'mse' as const
 };
 
 export const PRESETS: Record<PresetName, Preset> = {
@@ -92,6 +95,8 @@ export const PRESETS: Record<PresetName, Preset> = {
 const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
 export const ALIGNS: Required<FitSettings>['align'][] = ['none', 'turn', 'crop'];
 export const PRECISIONS: Precision[] = ['float32', 'int8'];
+export const NETWORK_INPUTS: Required<FitSettings>['networkInput'][] = ['auto', 'unit', 'signed', 'imagenet'];
+export const RECONSTRUCTIONS: Required<FitSettings>['reconstruction'][] = ['mse', 'ssim'];
 
 type Rule = [key: keyof FitSettings, ok: (n: number) => boolean, says: string];
 const whole = Number.isInteger;
@@ -143,11 +148,19 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
   if (!ALIGNS.includes(settings.align)) refuse('align', ALIGNS.join(', '), settings.align);
   if (!PRECISIONS.includes(settings.precision)) refuse('precision', PRECISIONS.join(' or '), settings.precision);
+  if (settings.network && (settings.tile || settings.align !== 'none'))
+    throw new GoodpartsError(
+      'fit-settings',
+      'A network that gives scores by itself takes pictures whole and as they lie: set tile to 0 and align to none.'
+    );
   if (settings.tile && resizeShorter)
     throw new GoodpartsError(
       'fit-settings',
       'Tiles and a crop of the middle (resizeShorter) do not go together: set resizeShorter to 0, or tile to 0.'
     );
+  const { networkInput, reconstruction } = settings;
+  if (!NETWORK_INPUTS.includes(networkInput)) refuse('networkInput', NETWORK_INPUTS.join(', '), networkInput);
+  if (!RECONSTRUCTIONS.includes(reconstruction)) refuse('reconstruction', RECONSTRUCTIONS.join(' or '), reconstruction);
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(
       'fit-settings',

@@ -1,7 +1,6 @@
 import { imageScore, type Scored } from './calibrate';
 import type { Picture } from './decode';
 import type { Inspect, Inspected, Inspector } from './detector';
-import type { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import { inspected, type Band, type Placement } from './graphs/map';
 import { mapSize, type MapHead, type ScoreMap, type SearchHead } from './head';
@@ -117,7 +116,7 @@ export class TiledInspector implements Inspector {
   }
 
   async begin(pictures: Picture[]): Promise<Inspect[]> {
-    return pictures.map(picture => (full, refused) => scan(this.parts, picture, full, refused));
+    return pictures.map(picture => (full, check) => scan(this.parts, picture, full, check));
   }
 }
 
@@ -128,8 +127,8 @@ async function scan(
   { extractor, search, map, settings }: TileParts,
   picture: Picture,
   full: boolean,
-  refused: () => GoodpartsError | undefined
-): Promise<Inspected | GoodpartsError> {
+  check: () => void
+): Promise<Inspected> {
   const tiling = tilingOf(picture, settings)!;
   const { inputWidth, inputHeight, preset } = settings;
   const virtual = {
@@ -150,8 +149,7 @@ async function scan(
   };
   const found: Scored[] = [];
   for (const batch of batches(tilesOf(picture, settings), BATCH)) {
-    const why = refused();
-    if (why) return why;
+    check();
     const inputs: Float32Array[] = [];
     for (const tile of batch) inputs.push((await timed('preprocess', extractor.prepare(tile))).input);
     const embeddings = await timed('backbone', extractor.embed(inputs));

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import path from 'node:path';
-import type { NodeAPI, NodeDef } from 'node-red';
+import type { NodeAPI, NodeDef, NodeMessage } from 'node-red';
 import type {
   Calibration,
   DetectorInfo,
@@ -14,7 +14,10 @@ import type {
 import { DetectorStore } from '../engine/store';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
 import { Downloads } from './downloads';
+import { watchLoop } from './health';
 import type { ImageRules } from './images';
+import { models } from './live';
+import { PartLog } from './part-log';
 import { claim } from './rivals';
 
 /** The fields of the anomaly-model config node, as the editor stores them: numbers may be texts, '' is the default. */
@@ -41,6 +44,10 @@ export interface ModelConfig extends NodeDef {
   reweight: '' | 'true' | 'false';
   smoothing: string | number;
   seed: string | number;
+  /** path of a detector network; blank: PatchCore */
+  network: string;
+  networkInput: Required<FitSettings>['networkInput'];
+  reconstruction: Required<FitSettings>['reconstruction'];
   device: Device;
   store: string;
   keepVersions: string | number;
@@ -50,12 +57,20 @@ export interface ModelConfig extends NodeDef {
   maxSide: string | number;
   maxMemory: string | number;
   timeout: string | number;
+  /** whether /anomaly/metrics and /anomaly/health answer */
+  metrics?: boolean;
+  /** where one line a part goes: blank, `stdout`, or a file */
+  log?: string;
+  /** the message property that names the part in it */
+  partId?: string;
 }
 
-/** Versions whose good scores are kept in memory; a line that is fitted every day must not collect them all. */
-const MOST_CALIBRATIONS = 32;
+/** Versions whose facts are kept in memory; a line that is fitted every day must not collect them all. */
+const MOST_INFOS = 32;
 
-type NumberField = { [K in keyof ModelConfig]: ModelConfig[K] extends string | number ? K : never }[keyof ModelConfig];
+type NumberField = {
+  [K in keyof ModelConfig]-?: ModelConfig[K] extends string | number ? K : never;
+}[keyof ModelConfig];
 
 const isBlank = (value: unknown) => value === undefined || value === null || String(value).trim() === '';
 
@@ -95,7 +110,10 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     neighbours: optionalNumber(config, 'neighbours'),
     reweight: isBlank(config.reweight) ? undefined : String(config.reweight) === 'true',
     smoothing: optionalNumber(config, 'smoothing'),
-    seed: optionalNumber(config, 'seed')
+    seed: optionalNumber(config, 'seed'),
+    network: String(config.network ?? '').trim() || undefined,
+    networkInput: config.networkInput || undefined,
+    reconstruction: config.reconstruction || undefined
   };
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }
@@ -130,6 +148,19 @@ function imageRules(RED: NodeAPI, config: ModelConfig, { limits }: EngineOptions
   };
 }
 
+function openLog(RED: NodeAPI, config: ModelConfig, warn: (text: string) => void): PartLog | undefined {
+  const place = (config.log ?? '').trim();
+  if (place === '') return undefined;
+  const idOf = (msg: NodeMessage): unknown => {
+    try {
+      return RED.util.getMessageProperty(msg, config.partId || 'partId');
+    } catch {
+      return undefined;
+    }
+  };
+  return PartLog.open(place === 'stdout' ? place : path.resolve(userFolder(RED), place), idOf, warn);
+}
+
 /** Another version of a detector is current now. */
 export interface Fitted {
   name: string;
@@ -145,11 +176,21 @@ export class Model extends EventEmitter {
   readonly rules: ImageRules;
   readonly client: EngineClient;
   readonly downloads: Downloads;
+  /** /anomaly/metrics and /anomaly/health answer while such a model is deployed */
+  readonly exposed: boolean;
+  /** one line a part, where the settings ask for it */
+  readonly partLog?: PartLog;
+  /** it was asked for and cannot be written */
+  readonly partLogMissing: boolean;
+  /** the device of the settings */
+  readonly wanted: Device;
+  /** what ran the graphs when somebody last asked; asking starts the engine */
+  reported?: DeviceReport;
   private readonly options: ClientOptions;
   private readonly store: DetectorStore;
   private readonly endClaim: () => void;
   private report?: Promise<DeviceReport>;
-  private readonly calibrations = new Map<string, Promise<Calibration>>();
+  private readonly infos = new Map<string, Promise<DetectorInfo>>();
 
   constructor(
     RED: NodeAPI,
@@ -164,13 +205,20 @@ export class Model extends EventEmitter {
     this.client = new EngineClient(this.options);
     this.store = new DetectorStore(this.options.engine.store);
     this.downloads = new Downloads(this.options.engine.store, config.download === true);
+    this.exposed = config.metrics === true;
+    this.wanted = this.options.engine.device!;
     this.endClaim = this.claim(log);
+    this.partLog = openLog(RED, config, log);
+    this.partLogMissing = !isBlank(config.log) && !this.partLog;
+    models.add(this);
+    watchLoop();
   }
 
   /** What runs the graphs; where it is not what was asked for, the reason goes into the log once. */
   device(): Promise<DeviceReport> {
     this.report ??= this.client.device().then(
       device => {
+        this.reported = device;
         if (device.note) this.options.log(device.note);
         return device;
       },
@@ -189,18 +237,23 @@ export class Model extends EventEmitter {
   }
 
   /**
-   * The scores of the good images of one version, read once.
+   * The facts of one version, read once.
    * @throws GoodpartsError `detector-unknown`, `detector-damaged`
    */
-  async calibration(name: string, version: string): Promise<Calibration> {
+  async info(name: string, version: string): Promise<DetectorInfo> {
     const key = `${name}@${version}@${await this.store.stamp(name, version)}`;
-    const known = this.calibrations.get(key) ?? this.store.info(name, version).then(info => info.calibration);
-    this.calibrations.delete(key);
-    this.calibrations.set(key, known);
-    const [oldest] = this.calibrations.keys();
-    if (this.calibrations.size > MOST_CALIBRATIONS) this.calibrations.delete(oldest);
-    known.catch(() => this.calibrations.delete(key));
+    const known = this.infos.get(key) ?? this.store.info(name, version);
+    this.infos.delete(key);
+    this.infos.set(key, known);
+    const [oldest] = this.infos.keys();
+    if (this.infos.size > MOST_INFOS) this.infos.delete(oldest);
+    known.catch(() => this.infos.delete(key));
     return known;
+  }
+
+  /** The scores of the good images of one version. @throws as `info` */
+  async calibration(name: string, version: string): Promise<Calibration> {
+    return (await this.info(name, version)).calibration;
   }
 
   /** All versions in the store. They are read here and not in the engine process, which need not run for that. */
@@ -214,10 +267,12 @@ export class Model extends EventEmitter {
     this.emit('fitted', { name, version });
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
+    models.delete(this);
     this.endClaim();
     this.downloads.close();
-    return this.client.close();
+    await this.client.close();
+    await this.partLog?.close();
   }
 
   /** Without a detector of its own a model fits what the messages name, which nobody can compare beforehand. */

@@ -118,8 +118,8 @@ describe('alignment', () => {
         const values = new Float32Array(map!.data.buffer, map!.data.byteOffset, map!.data.length / 4);
         const top = values.reduce((best, v, i) => (v > values[best] || Number.isNaN(values[best]) ? i : best), 0);
         const [px, py] = [top % map!.width, Math.floor(top / map!.width)].map(n => ((n + 0.5) * 260) / map!.width);
-        // a patch sees 20 pixels
-        assert.ok(Math.hypot(px - x, py - y) < 9, `found at ${px}, ${py} instead of ${x}, ${y}`);
+        // patches are 22 pixels apart
+        assert.ok(Math.hypot(px - x, py - y) < 16, `found at ${px}, ${py} instead of ${x}, ${y}`);
         const [region] = bad.regions;
         assert.ok(region.x < x && region.x + region.width > x && region.y < y && region.y + region.height > y);
         // what was beyond the frame was not inspected

@@ -3,6 +3,7 @@ import type { NodeMessage } from 'node-red';
 import type { AnomalyMap, Calibration } from '../../lib/engine';
 import type { ModelNode } from '../../lib/red/nodes';
 import { bench, fitted, helper, Inbox, modules, smallModel, until, type Caught } from './helper';
+import { DetectorStore, type StoredDetector } from '../../lib/engine/store';
 import { scratch } from '../support';
 
 const detector = { name: 'screw', version: 'v1' };
@@ -66,6 +67,25 @@ describe('threshold', () => {
     close((await limits({ method: 'fixed', value: '0.75' })).threshold, 0.75);
   });
 
+  it('takes the threshold that a network brought along, and refuses where there is none', async () => {
+    const { caught, send } = await deploy({ method: 'own' });
+    send({ payload: result(1) });
+    const [{ error }] = (await caught.wait(1)) as Caught[];
+    assert.match(error.message, /screw v1 has no threshold of its own/);
+    await helper.unload();
+    const versions = new DetectorStore(store);
+    const { info, arrays } = (await versions.read('screw', 'v1')) as StoredDetector<'patchcore'>;
+    const own = { score: 0.5, map: 4 };
+    const named = { ...info, name: 'network', calibration: { ...info.calibration, own } };
+    await versions.save(named, arrays);
+    const node = await deploy({ method: 'own', review: true, reviewValue: 0, pixelMethod: 'own' });
+    const payload = { ...result(0.6), detector: { name: 'network', version: 'v1' } };
+    node.send({ payload, anomalyMap: blockMap() } as NodeMessage);
+    const [{ payload: ng }] = (await node.outputs[2].wait(1)) as { payload: Record<string, unknown> }[];
+    // blocks of 5 are above 4; REVIEW comes from the good parts
+    assert.deepEqual([ng.threshold, ng.damage, ng.reviewThreshold], [0.5, 6 / 200, info.calibration.scores[0]]);
+  });
+
   it('takes the review limit by the same method', async () => {
     const both = await limits({ method: 'percentile', value: 100, review: true, reviewValue: 25 });
     close(both.threshold, both.good.scores[4]);
@@ -95,6 +115,30 @@ describe('threshold', () => {
     assert.deepEqual(scores, [[0.3], [0.4, 0.5], [0.6]]);
     const { verdict, isAnomaly, reviewThreshold } = outputs[1].messages[0].payload as Record<string, unknown>;
     assert.deepEqual([verdict, isAnomaly, reviewThreshold], ['review', false, 0.3]);
+  });
+
+  it('takes the limits of a message before its own', async () => {
+    const { outputs, send, caught } = await deploy({ method: 'fixed', value: 0.5, review: true, reviewValue: 0.3 });
+    send({ payload: result(0.4), threshold: 0.35 } as NodeMessage);
+    send({ payload: result(0.4), reviewThreshold: 0.4 } as NodeMessage);
+    send({ payload: result(0.2), threshold: 0.25, reviewThreshold: 0.3 } as NodeMessage);
+    send({ payload: result(0.2), threshold: '0.1' } as NodeMessage);
+    const [error] = await caught.wait(1);
+    assert.match((error as Caught).error.message, /msg\.threshold must be a number/);
+    const given = outputs.map(({ messages }) =>
+      messages.map(msg => {
+        const { score, threshold, reviewThreshold } = msg.payload as Record<string, number>;
+        return [score, threshold, reviewThreshold];
+      })
+    );
+    assert.deepEqual(given, [
+      [
+        [0.4, 0.5, 0.4],
+        [0.2, 0.25, 0.25]
+      ],
+      [],
+      [[0.4, 0.35, 0.3]]
+    ]);
   });
 
   it('judges each of several pictures, and the message by the worst', async () => {

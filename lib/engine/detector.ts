@@ -55,6 +55,7 @@ export interface Inspected {
 /**
  * Score and map of one picture, the map as large as the picture where `full`, else small; see ScoreOptions. What takes long calls `check`
  * in between, which throws where the picture is not to be scored any more.
+ * @throws GoodpartsError that this picture alone meets
  */
 export type Inspect = (full: boolean, check: () => void) => Promise<Inspected>;
 

@@ -16,6 +16,7 @@ import { NetworkFit } from './network/fit';
 import { planNetwork } from './network/plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
+import { Inspection } from './region';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
 import type { LimitRule } from './threshold';
@@ -103,14 +104,21 @@ export class Engine {
 
   /**
    * Starts a fit into which images are put one by one; with a `network` they only calibrate it.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `network-*`, `store-write`
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `region-empty`, `fit-memory`, `backbone-*`, `network-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
-    const complete = completeSettings(settings);
+    const given = completeSettings(settings);
+    const inspection = await Inspection.create(given.region);
+    const complete = { ...given, ...(inspection && { region: inspection.region }) };
     const runtime = await this.resources.runtime();
     const { store, options: engine } = this;
     if (complete.network) {
+      if (inspection)
+        throw new GoodpartsError(
+          'fit-settings',
+          'A region can only be inspected with a memory bank, not with a network of its own; take the region or the network out.'
+        );
       await store.checkWritable(name);
       return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });
     }
@@ -121,7 +129,7 @@ export class Engine {
     try {
       note = otherSize(settings, complete, lease.value);
       await store.checkWritable(name);
-      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images);
+      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images, inspection);
       checkMemory(0, 0);
     } catch (error) {
       lease.release();
@@ -134,6 +142,7 @@ export class Engine {
           settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
           runtime,
           extractor: extractor.value,
+          inspection,
           store,
           limits: engine.limits ?? {},
           checkMemory,
@@ -239,12 +248,13 @@ export class Engine {
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
     if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
+    const inspection = await Inspection.create(complete.region);
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
       const fitted = { ...complete, inputWidth, inputHeight };
-      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request);
-      const bound = await fitBound(lease.value, fitted, plan.tiles);
+      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request, inspection);
+      const bound = await fitBound(lease.value, fitted, plan.tiles, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
     } finally {

@@ -1,16 +1,17 @@
 import { Aligner } from './align';
-import { embedAugmented } from './augment';
+import { embedAugmented, type Learned } from './augment';
 import { Bank, imageScore, leaveOneOut, Scored } from './calibrate';
 import { decode, Picture } from './decode';
 import type { FitOptions, FitSession } from './engine';
 import { GoodpartsError } from './errors';
-import type { Embeddings, Extractor } from './features';
+import type { Extractor } from './features';
 import { MapHead, createSearch, SearchHead } from './head';
 import type { MemoryCheck } from './memory';
 import { PairDistances } from './pairs';
 import { PatchPool } from './pool';
 import { PRESETS } from './presets';
 import { perturbed } from './perturb';
+import { inspectedRows, type Inspection } from './region';
 import type { Runtime } from './runtime';
 import { runSelfTest, selfTestArrays, selfTestPicture } from './selftest';
 import type { DetectorStore } from './store';
@@ -23,6 +24,8 @@ interface FitParts {
   settings: Required<FitSettings>;
   runtime: Runtime;
   extractor: Extractor;
+  /** undefined: everything is inspected */
+  inspection?: Inspection;
   store: DetectorStore;
   limits: Partial<ImageLimits>;
   /** throws where one image more than `learned` would need more memory than there is */
@@ -42,7 +45,9 @@ export class PatchCoreFit implements FitSession {
   private tiles = 0;
   /** patches of all images and their copies */
   private patches = 0;
-  private grid: Omit<Embeddings, 'patches'> | undefined;
+  /** of each image, its patches' numbers */
+  private numbers = 0;
+  private grid: Omit<Learned, 'patches'> | undefined;
   /** kept only while it is the only one, to calibrate a detector of a single image */
   private first: Picture | undefined;
   private imagesMs = 0;
@@ -84,13 +89,16 @@ export class PatchCoreFit implements FitSession {
   }
 
   /** The patches of a tile and its copies. */
-  private learn(tile: Picture): Promise<Embeddings> {
-    return embedAugmented(this.parts.extractor, tile, this.parts.settings.augment);
+  private learn(tile: Picture): Promise<Learned> {
+    const { extractor, settings, inspection } = this.parts;
+    return embedAugmented(extractor, tile, settings.augment, inspection);
   }
 
   /** A failure in here ends the fit, as nobody can say what of the image is in the file. */
-  private async take(picture: Picture, first: Embeddings, others: Iterable<Picture>): Promise<void> {
+  private async take(picture: Picture, first: Learned, others: Iterable<Picture>): Promise<void> {
     this.check();
+    const { patches, ...grid } = first;
+    this.checkShape(picture, patches[0].length, grid);
     try {
       const tiles = tileCount(picture, this.parts.settings);
       await this.put(first, 0, tiles);
@@ -104,7 +112,7 @@ export class PatchCoreFit implements FitSession {
     this.first = this.added++ ? undefined : picture;
   }
 
-  private async put({ patches, ...grid }: Embeddings, tile: number, tiles: number): Promise<void> {
+  private async put({ patches, ...grid }: Learned, tile: number, tiles: number): Promise<void> {
     const { name, runtime, settings, store, options } = this.parts;
     const { dimensions } = grid;
     this.pool ??= await PatchPool.create(runtime, {
@@ -120,6 +128,18 @@ export class PatchCoreFit implements FitSession {
     this.patches += patches[0].length / dimensions;
     this.grid = grid;
     this.check();
+  }
+
+  /** With a region all pictures must have the same patches inside; they have, unless a crop or a turn meets another shape of picture. */
+  private checkShape({ width, height }: Picture, numbers: number, { inside }: Omit<Learned, 'patches'>): void {
+    if (!this.grid) this.numbers = numbers;
+    const others = this.grid?.inside?.patches;
+    const same = !others || (numbers === this.numbers && inside!.patches.every((p, i) => p === others[i]));
+    if (!same)
+      throw new GoodpartsError(
+        'region-shape',
+        `This picture of ${width} x ${height} pixels has another shape than the ones before: the region lies otherwise in it. Fit with pictures of one shape, or without crop and turned copies.`
+      );
   }
 
   async finish(): Promise<FitResult> {
@@ -149,7 +169,7 @@ export class PatchCoreFit implements FitSession {
     const lap = stopwatch();
     const bank = await this.chooseBank();
     const coresetMs = lap();
-    const { runtime, settings, name, store, extractor } = this.parts;
+    const { runtime, settings, name, store, extractor, inspection } = this.parts;
     const { dimensions } = this.grid!;
     const search = await createSearch(runtime, bank.data, dimensions, settings);
     const map = await MapHead.create(runtime);
@@ -158,7 +178,7 @@ export class PatchCoreFit implements FitSession {
       const calibrationMs = lap();
       this.report('save', 0, 1);
       const picture = selfTestPicture();
-      const selfTest = await runSelfTest({ extractor, search, map, settings }, picture);
+      const selfTest = await runSelfTest({ extractor, search, map, settings, inspection }, picture);
       const info = {
         name,
         kind: 'patchcore' as const,
@@ -222,9 +242,11 @@ export class PatchCoreFit implements FitSession {
     const mapMaxima: number[] = [];
     const values: number[] = [];
     for (const tiles of found) {
+      const { inside } = this.grid!;
       let highest = 0;
       for (const { distances } of tiles) {
-        const { data } = await map.inInput(distances, this.grid!, this.parts.settings);
+        const all = await map.inInput(distances, this.grid!, this.parts.settings, inside);
+        const data = inside ? all.data.filter(v => !Number.isNaN(v)) : all.data;
         highest = data.reduce((a, b) => Math.max(a, b), highest);
         for (let i = 0; i < data.length; i += 61 * tiles.length) values.push(data[i]);
       }
@@ -245,7 +267,7 @@ export class PatchCoreFit implements FitSession {
       const tiles: Scored[] = [];
       for (const tile of tilesOf(copy, this.parts.settings)) {
         this.check();
-        tiles.push(await search.search((await this.embed(tile)).patches[0]));
+        tiles.push(await search.search(await this.embed(tile)));
       }
       found.push(tiles);
     }
@@ -254,8 +276,8 @@ export class PatchCoreFit implements FitSession {
 
   private async leaveOneOut(bank: Bank, search: SearchHead): Promise<Scored[][]> {
     const { runtime, settings } = this.parts;
-    const { dimensions, rows, columns } = this.grid!;
-    const perTile = rows * columns;
+    const { dimensions, rows, columns, inside } = this.grid!;
+    const perTile = inside?.patches.length ?? rows * columns;
     const pairs = await PairDistances.create(runtime, dimensions);
     const onStep = (done: number, total: number): void => {
       this.check();
@@ -270,9 +292,10 @@ export class PatchCoreFit implements FitSession {
     }
   }
 
-  private async embed(picture: Picture): Promise<Embeddings> {
+  private async embed(picture: Picture): Promise<Float32Array> {
     const { input } = await this.parts.extractor.prepare(picture);
-    return this.parts.extractor.embed([input]);
+    const { patches, dimensions } = await this.parts.extractor.embed([input]);
+    return inspectedRows(patches[0], dimensions, this.grid!.inside);
   }
 
   private check(): void {

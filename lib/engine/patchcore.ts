@@ -5,6 +5,7 @@ import { GoodpartsError } from './errors';
 import type { Embeddings, Extractor, Prepared } from './features';
 import { MapHead, createSearch, type SearchHead } from './head';
 import type { RangeArray } from './ranges';
+import { emptyRegion, inspectedRows, Inspection } from './region';
 import { checkSelfTest } from './selftest';
 import { TiledInspector } from './tiles';
 import type { FitSettings } from './types';
@@ -16,7 +17,8 @@ class PatchCoreInspector implements Inspector<Prepared> {
     private readonly settings: Required<FitSettings>,
     private readonly extractor: Lease<Extractor>,
     private readonly search: SearchHead,
-    private readonly map: MapHead
+    private readonly map: MapHead,
+    private readonly inspection?: Inspection
   ) {}
 
   prepare(picture: Parameters<Extractor['prepare']>[0]): Promise<Prepared> {
@@ -30,9 +32,12 @@ class PatchCoreInspector implements Inspector<Prepared> {
 
   private async finish(p: Prepared, embeddings: Embeddings, index: number, full: boolean): ReturnType<Inspect> {
     const start = performance.now();
-    const { distances, score } = await this.search.search(embeddings.patches[index]);
+    const inside = this.inspection?.inside(p, this.extractor.value.size, embeddings);
+    if (inside?.patches.length === 0) throw emptyRegion(p);
+    const patches = inspectedRows(embeddings.patches[index], embeddings.dimensions, inside);
+    const { distances, score } = await this.search.search(patches);
     const search = performance.now() - start;
-    const map = await this.map.inOriginal(distances, embeddings, this.settings, p.window, p, full);
+    const map = await this.map.inOriginal(distances, embeddings, this.settings, p.window, p, full, inside);
     return { score, map, timing: { search } };
   }
 
@@ -64,14 +69,15 @@ export async function loadPatchCore(
       );
     const search = await createSearch(runtime, arrays.bank.data as Float32Array, dimensions, settings, arrays);
     const map = await MapHead.create(runtime);
-    const parts = { extractor: extractor.value, search, map, settings };
+    const inspection = await Inspection.create(settings.region);
+    const parts = { extractor: extractor.value, search, map, settings, inspection };
     const parity = await checkSelfTest(parts, arrays, selfTest.score, runtime.device.used);
     const aligner = aligns(settings) ? alignerOf(arrays, settings) : undefined;
     const loaded = <T extends { width: number; height: number }>(inspector: Inspector<T>): Detector =>
       aligner
         ? new LoadedDetector(info, new AlignedInspector(inspector, aligner, info.calibration), parity)
         : new LoadedDetector(info, inspector, parity);
-    const whole = new PatchCoreInspector(settings, extractor, search, map);
+    const whole = new PatchCoreInspector(settings, extractor, search, map, inspection);
     return settings.tile ? loaded(new TiledInspector(parts, () => whole.release())) : loaded(whole);
   } catch (error) {
     extractor.release();

@@ -1,4 +1,5 @@
 import { GoodpartsError } from './errors';
+import { isRestricted, regionProblem } from './polygons';
 import type { FitSettings, Precision, PresetName } from './types';
 
 /** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
@@ -34,6 +35,7 @@ const shared = {
   tile: 0,
   tileOverlap: 0.25,
   align: 'none' as const,
+  region: { include: [], exclude: [] },
   coresetRatio: 0.1,
   bankSize: 0,
   memoryLimit: 256,
@@ -153,6 +155,13 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
       'fit-settings',
       'A network that gives scores by itself takes pictures whole and as they lie: set tile to 0 and align to none.'
     );
+  const problem = regionProblem(settings.region);
+  if (problem) throw new GoodpartsError('fit-settings', `The setting region must be ${problem}.`);
+  if ((settings.tile || settings.align === 'crop') && isRestricted(settings.region))
+    throw new GoodpartsError(
+      'fit-settings',
+      'A region does not go with tiles, nor with pictures that are cropped to the part: remove the region, or set tile to 0 and align to turn or none.'
+    );
   if (settings.tile && resizeShorter)
     throw new GoodpartsError(
       'fit-settings',
@@ -161,6 +170,11 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   const { networkInput, reconstruction } = settings;
   if (!NETWORK_INPUTS.includes(networkInput)) refuse('networkInput', NETWORK_INPUTS.join(', '), networkInput);
   if (!RECONSTRUCTIONS.includes(reconstruction)) refuse('reconstruction', RECONSTRUCTIONS.join(' or '), reconstruction);
+  if (settings.network && isRestricted(settings.region))
+    throw new GoodpartsError(
+      'fit-settings',
+      'An exported network inspects the whole picture: take the polygons and the mask of the region out of the settings.'
+    );
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(
       'fit-settings',

@@ -37,6 +37,17 @@ export interface ImageLimits {
   maxSide: number;
 }
 
+/** Corners [x, y] in shares (0..1) of the upright picture's width and height: they hold for any resolution of the camera. */
+export type Polygon = [x: number, y: number][];
+
+/** What of the picture is inspected: what lies inside any polygon of `include` (none: everything), in none of `exclude`, and in the mask. */
+export interface InspectedRegion {
+  include: Polygon[];
+  exclude: Polygon[];
+  /** a picture, encoded (a text: base64), laid over the whole picture: white is inspected */
+  mask?: Uint8Array | string;
+}
+
 /** How a detector is fitted. Everything is optional; what is missing comes from the preset. */
 export interface FitSettings {
   preset?: PresetName;
@@ -61,6 +72,8 @@ export interface FitSettings {
    * long part lying along the input's longer side
    */
   align?: 'none' | 'turn' | 'crop';
+  /** default: everything is inspected */
+  region?: InspectedRegion;
   /** network input, pixels; for `pci` before the crop the shorter side is `resize` */
   inputWidth?: number;
   inputHeight?: number;
@@ -188,7 +201,7 @@ export interface Region {
   area: number;
 }
 
-/** Anomaly map in the original image's geometry; `data` holds float32, little-endian, row-major; NaN was not inspected (beside a crop). */
+/** Anomaly map in the original image's geometry; `data` holds float32, little-endian, row-major; NaN was not inspected (beside a crop, outside of the region). */
 export interface AnomalyMap {
   data: Buffer;
   width: number;

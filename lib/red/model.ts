@@ -18,6 +18,7 @@ import { watchLoop } from './health';
 import type { ImageRules } from './images';
 import { models } from './live';
 import { PartLog } from './part-log';
+import { allowedFile, readBounded } from './paths';
 import { claim } from './rivals';
 
 /** The fields of the anomaly-model config node, as the editor stores them: numbers may be texts, '' is the default. */
@@ -33,6 +34,10 @@ export interface ModelConfig extends NodeDef {
   tile: string | number;
   tileOverlap: string | number;
   align: Required<FitSettings>['align'];
+  /** polygons as the editor stores them, JSON: {include, exclude} */
+  region: string;
+  /** a picture that is laid over each picture: white is inspected */
+  maskFile: string;
   preset: PresetName;
   inputWidth: string | number;
   inputHeight: string | number;
@@ -83,7 +88,17 @@ function optionalNumber(config: Partial<ModelConfig>, field: NumberField): numbe
 
 const positive = (value: unknown, otherwise: number) => (Number(value) > 0 ? Number(value) : otherwise);
 
-/** What is left blank stays out, so that the preset decides. */
+/** What is no JSON stays as it is: the engine refuses it, and says what a region is. */
+function polygonsOf({ region }: Partial<ModelConfig>): FitSettings['region'] {
+  if (isBlank(region)) return undefined;
+  try {
+    return JSON.parse(region!) as FitSettings['region'];
+  } catch {
+    return region as never;
+  }
+}
+
+/** What is left blank stays out, so that the preset decides. The mask is read by `settingsWithMask`. */
 export function fitSettings(config: Partial<ModelConfig>): FitSettings {
   const listed = (value: unknown) =>
     String(value ?? '')
@@ -101,6 +116,7 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     tile: optionalNumber(config, 'tile'),
     tileOverlap: optionalNumber(config, 'tileOverlap'),
     align: config.align || undefined,
+    region: polygonsOf(config),
     inputWidth: optionalNumber(config, 'inputWidth'),
     inputHeight: optionalNumber(config, 'inputHeight'),
     resizeShorter: optionalNumber(config, 'resizeShorter'),
@@ -139,13 +155,25 @@ export function clientOptions(RED: NodeAPI, config: Partial<ModelConfig>, log: (
   return { engine, timeout: positive(config.timeout, 60) * 1000, log };
 }
 
-function imageRules(RED: NodeAPI, config: ModelConfig, { limits }: EngineOptions): ImageRules {
+function imageRules(RED: NodeAPI, config: Partial<ModelConfig>, { limits }: EngineOptions): ImageRules {
   const base = userFolder(RED);
   const folders = (config.allowedFolders ?? '').split(/\r?\n/).flatMap(line => line.trim() || []);
   return {
     limits: limits as ImageRules['limits'],
     folders: folders.length > 0 ? folders.map(folder => path.resolve(base, folder)) : [base]
   };
+}
+
+/**
+ * The settings with the mask, which is read anew for each fit and kept with its version.
+ * @throws GoodpartsError `path-forbidden`, `path-missing`, `image-too-large`
+ */
+export async function settingsWithMask(RED: NodeAPI, config: Partial<ModelConfig>): Promise<FitSettings> {
+  const settings = fitSettings(config);
+  if (isBlank(config.maskFile)) return settings;
+  const { limits, folders } = imageRules(RED, config, clientOptions(RED, config, () => {}).engine);
+  const mask = await readBounded(await allowedFile(config.maskFile!.trim(), folders), limits.maxBytes);
+  return { ...settings, region: { include: [], exclude: [], ...settings.region, mask } };
 }
 
 function openLog(RED: NodeAPI, config: ModelConfig, warn: (text: string) => void): PartLog | undefined {
@@ -193,7 +221,7 @@ export class Model extends EventEmitter {
   private readonly infos = new Map<string, Promise<DetectorInfo>>();
 
   constructor(
-    RED: NodeAPI,
+    private readonly RED: NodeAPI,
     private readonly config: ModelConfig,
     log: (text: string) => void
   ) {
@@ -232,7 +260,8 @@ export class Model extends EventEmitter {
 
   /** Opens a fit session in a process of its own. */
   async startFit(name: string, hooks: FitHooks, onDownload: (percent: number) => void): Promise<FitClient> {
-    const start = () => FitClient.start(this.options, name, fitSettings(this.config), hooks);
+    const settings = await settingsWithMask(this.RED, this.config);
+    const start = () => FitClient.start(this.options, name, settings, hooks);
     return this.downloads.during(start, onDownload);
   }
 
@@ -280,6 +309,7 @@ export class Model extends EventEmitter {
     const { config, detector, store } = this;
     if (!detector) return () => {};
     const title = config.name || config.id;
-    return claim({ title, store: store.folder, detector, settings: fitSettings(config) }, log);
+    const { maskFile } = config;
+    return claim({ title, store: store.folder, detector, settings: fitSettings(config), maskFile }, log);
   }
 }

@@ -11,7 +11,7 @@ import type { Runtime } from './runtime';
 import { once, type Shared } from './shared';
 import type { DetectorStore } from './store';
 import { LimitRule, limitOf } from './threshold';
-import type { AnomalyMap, DetectorInfo, FitSettings, ImageInput, ImageLimits, ScoreResult } from './types';
+import type { Alignment, AnomalyMap, DetectorInfo, FitSettings, ImageInput, ImageLimits, ScoreResult } from './types';
 
 /** What marks a pixel as damaged unless the flow says otherwise: more than 99 % of the good images have nowhere in their maps. */
 export const PIXEL_RULE: LimitRule = { method: 'percentile', value: 99 };
@@ -45,15 +45,20 @@ type Milliseconds = ScoreResult['timing'];
 export interface Inspected {
   score: number;
   map?: ScoreMap;
+  /** how the part lies, where it is looked for */
+  alignment?: Alignment;
+  /** what whoever reads the score has to know, as a sentence */
+  note?: string;
   /** what took how long, as far as it is not seen from outside */
   timing: Partial<Milliseconds>;
 }
 
 /**
- * Score and map of one picture, the map as large as the picture where `full`, else small; see ScoreOptions.
+ * Score and map of one picture, the map as large as the picture where `full`, else small; see ScoreOptions. What takes long calls `check`
+ * in between, which throws where the picture is not to be scored any more.
  * @throws GoodpartsError that this picture alone meets
  */
-export type Inspect = (full: boolean) => Promise<Inspected>;
+export type Inspect = (full: boolean, check: () => void) => Promise<Inspected>;
 
 /**
  * How a kind of detector sees pictures: pixels in, score and map out. Everything else (decoding, deadlines, regions, timing) is the same
@@ -64,6 +69,8 @@ export interface Inspector<Input extends { width: number; height: number } = Pic
   prepare(picture: Picture, shared?: Shared): Promise<Input>;
   /** What the pictures of a call share, such as one run of a backbone; gives back what is left to do for each, in the same order. */
   begin(inputs: Input[], shared?: Shared): Promise<Inspect[]>;
+  /** pictures may be huge and share nothing: the next one is decoded when the one before is done */
+  readonly oneByOne?: boolean;
   release(): Promise<void>;
 }
 
@@ -73,6 +80,12 @@ type Timed<Input> = { input: Input; timing: Milliseconds };
 function asEntry(error: unknown): GoodpartsError {
   if (error instanceof GoodpartsError) return error;
   throw error;
+}
+
+/** @throws GoodpartsError where an image is not to be scored any more */
+function check(options: ScoreOptions, index: number): void {
+  const refused = refusal(options, index);
+  if (refused) throw refused;
 }
 
 /** A detector whose kind is told by its inspector. */
@@ -93,6 +106,12 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     limits: Partial<ImageLimits>,
     options: ScoreOptions = {}
   ): Promise<(ScoreResult | GoodpartsError)[]> {
+    if (this.inspector.oneByOne && images.length > 1) {
+      const entries: (ScoreResult | GoodpartsError)[] = [];
+      for (const [i, image] of images.entries())
+        entries.push(...(await this.score([image], limits, { ...options, deadlines: [options.deadlines?.[i] ?? 0] })));
+      return entries;
+    }
     const start = performance.now();
     const decoded = await Promise.all(
       images.map((image, i) => refusal(options, i) ?? this.prepare(image, limits, options))
@@ -110,7 +129,12 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     const results: (ScoreResult | GoodpartsError)[] = [];
     const scoreNext = async ({ input, timing }: Timed<Input>, i: number, next: Inspect) =>
       refusal(options, i) ??
-      this.finish(input, next, { ...timing, backbone, total: start }, options.map ?? true).catch(asEntry);
+      this.finish(
+        input,
+        full => next(full, () => check(options, i)),
+        { ...timing, backbone, total: start },
+        options.map ?? true
+      ).catch(asEntry);
     let next = 0;
     for (const [i, p] of prepared.entries()) {
       const entry = p instanceof GoodpartsError ? p : await scoreNext(p, i, inspect[next++]);
@@ -152,13 +176,13 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
   /** Score, map and regions of one image; `timing.total` holds the start of the whole request. */
   private async finish(
     { width, height }: Input,
-    inspect: Inspect,
+    inspect: (full: boolean) => Promise<Inspected>,
     timing: Milliseconds,
     wanted: boolean | 'small'
   ): Promise<ScoreResult> {
     const { name, version } = this.info;
     const start = performance.now();
-    const { score, map, timing: inside } = await inspect(wanted === true);
+    const { score, map, alignment, note, timing: inside } = await inspect(wanted === true);
     const found = map
       ? regions(map.data, map.width, map.height, this.pixelThreshold, { imageWidth: width, imageHeight: height })
       : { regions: [], damage: 0 };
@@ -170,6 +194,8 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
       detector: { name, version },
       image: { width, height },
       ...found,
+      ...(alignment && { alignment }),
+      ...(note && { note }),
       timing: Object.fromEntries(Object.entries(times).map(([k, v]) => [k, Math.round(v * 100) / 100])) as Milliseconds,
       ...(wanted && map && { map: this.anomalyMap(map) })
     };

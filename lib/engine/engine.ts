@@ -129,7 +129,7 @@ export class Engine {
       note = otherSize(settings, complete, lease.value);
       await store.checkWritable(name);
       checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images, inspection);
-      checkMemory(0);
+      checkMemory(0, 0);
     } catch (error) {
       lease.release();
       throw error;
@@ -152,7 +152,15 @@ export class Engine {
       );
     if (complete.precision === 'float32') return open(lease, options);
     const quantized: Int8Parts['quantized'] = ranges => this.extractor(complete, ranges);
-    return Int8Fit.create({ runtime, exact: lease, limits: engine.limits ?? {}, options, quantized, open });
+    return Int8Fit.create({
+      runtime,
+      exact: lease,
+      settings: complete,
+      limits: engine.limits ?? {},
+      options,
+      quantized,
+      open
+    });
   }
 
   /**
@@ -257,8 +265,8 @@ export class Engine {
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
       const fitted = { ...complete, inputWidth, inputHeight };
-      const bound = await fitBound(lease.value, fitted, request.images, inspection);
       const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request, inspection);
+      const bound = await fitBound(lease.value, fitted, plan.tiles, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
     } finally {

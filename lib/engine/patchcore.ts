@@ -1,4 +1,5 @@
 import type { Lease } from './cache';
+import { AlignedInspector, alignerOf, aligns } from './align';
 import { LoadedDetector, type Detector, type Inspect, type Inspector, type LoadParts } from './detector';
 import { GoodpartsError } from './errors';
 import type { Embeddings, Extractor, Prepared } from './features';
@@ -7,6 +8,7 @@ import type { RangeArray } from './ranges';
 import { emptyRegion, inspectedRows, Inspection } from './region';
 import { checkSelfTest } from './selftest';
 import { once, type Shared } from './shared';
+import { TiledInspector } from './tiles';
 import type { FitSettings } from './types';
 import type { Stored } from './version';
 
@@ -76,7 +78,13 @@ export async function loadPatchCore(
     const inspection = await Inspection.create(settings.region);
     const parts = { extractor: extractor.value, search, map, settings, inspection };
     const parity = await checkSelfTest(parts, arrays, selfTest.score, runtime.device.used);
-    return new LoadedDetector(info, new PatchCoreInspector(settings, extractor, search, map, inspection), parity);
+    const aligner = aligns(settings) ? alignerOf(arrays, settings) : undefined;
+    const loaded = <T extends { width: number; height: number }>(inspector: Inspector<T>): Detector =>
+      aligner
+        ? new LoadedDetector(info, new AlignedInspector(inspector, aligner, info.calibration), parity)
+        : new LoadedDetector(info, inspector, parity);
+    const whole = new PatchCoreInspector(settings, extractor, search, map, inspection);
+    return settings.tile ? loaded(new TiledInspector(parts, () => whole.release())) : loaded(whole);
   } catch (error) {
     extractor.release();
     throw error;

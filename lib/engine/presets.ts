@@ -32,6 +32,9 @@ const shared = {
   layerWeights: [],
   augment: 'none' as const,
   precision: 'float32' as const,
+  tile: 0,
+  tileOverlap: 0.25,
+  align: 'none' as const,
   region: { include: [], exclude: [] },
   coresetRatio: 0.1,
   bankSize: 0,
@@ -92,6 +95,7 @@ export const PRESETS: Record<PresetName, Preset> = {
 };
 
 const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
+export const ALIGNS: Required<FitSettings>['align'][] = ['none', 'turn', 'crop'];
 export const PRECISIONS: Precision[] = ['float32', 'int8'];
 export const NETWORK_INPUTS: Required<FitSettings>['networkInput'][] = ['auto', 'unit', 'signed', 'imagenet'];
 export const RECONSTRUCTIONS: Required<FitSettings>['reconstruction'][] = ['mse', 'ssim'];
@@ -106,6 +110,12 @@ const RULES: Rule[] = [
     n => whole(n) && (n === 0 || (n >= 32 && n <= 4096)),
     '0 (off) or a whole number of pixels from 32 to 4096'
   ],
+  [
+    'tile',
+    n => whole(n) && (n === 0 || (n >= 32 && n <= 20000)),
+    '0 (off) or a whole number of pixels from 32 to 20000'
+  ],
+  ['tileOverlap', n => n >= 0.1 && n <= 0.75, 'a share from 0.1 to 0.75'],
   ['coresetRatio', n => n > 0 && n <= 1, 'a share above 0 and up to 1'],
   ['bankSize', n => whole(n) && n >= 0, 'a whole number of patches, 0 for no bound'],
   ['memoryLimit', n => whole(n) && n >= 1 && n <= 65536, 'a whole number of MB from 1 to 65536'],
@@ -127,6 +137,8 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
     );
   const present = Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined));
   const settings: Required<FitSettings> = { ...PRESETS[name].settings, ...present };
+  // tiles are cut from the picture as it is, and nothing of them is cropped away
+  if (settings.tile && given.resizeShorter === undefined) settings.resizeShorter = 0;
   const refuse = (key: string, says: string, value: unknown): never => {
     throw new GoodpartsError('fit-settings', `The setting ${key} must be ${says}; it is ${JSON.stringify(value)}.`);
   };
@@ -136,12 +148,28 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   if (!layerWeights.every(w => typeof w === 'number' && w > 0 && w <= 1000))
     refuse('layerWeights', 'a list of numbers above 0 and up to 1000, one a layer', layerWeights);
   if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
+  if (!ALIGNS.includes(settings.align)) refuse('align', ALIGNS.join(', '), settings.align);
   if (!PRECISIONS.includes(settings.precision)) refuse('precision', PRECISIONS.join(' or '), settings.precision);
+  if (settings.network && (settings.tile || settings.align !== 'none'))
+    throw new GoodpartsError(
+      'fit-settings',
+      'A network that gives scores by itself takes pictures whole and as they lie: set tile to 0 and align to none.'
+    );
+  const problem = regionProblem(settings.region);
+  if (problem) throw new GoodpartsError('fit-settings', `The setting region must be ${problem}.`);
+  if ((settings.tile || settings.align === 'crop') && isRestricted(settings.region))
+    throw new GoodpartsError(
+      'fit-settings',
+      'A region does not go with tiles, nor with pictures that are cropped to the part: remove the region, or set tile to 0 and align to turn or none.'
+    );
+  if (settings.tile && resizeShorter)
+    throw new GoodpartsError(
+      'fit-settings',
+      'Tiles and a crop of the middle (resizeShorter) do not go together: set resizeShorter to 0, or tile to 0.'
+    );
   const { networkInput, reconstruction } = settings;
   if (!NETWORK_INPUTS.includes(networkInput)) refuse('networkInput', NETWORK_INPUTS.join(', '), networkInput);
   if (!RECONSTRUCTIONS.includes(reconstruction)) refuse('reconstruction', RECONSTRUCTIONS.join(' or '), reconstruction);
-  const problem = regionProblem(settings.region);
-  if (problem) throw new GoodpartsError('fit-settings', `The setting region must be ${problem}.`);
   if (settings.network && isRestricted(settings.region))
     throw new GoodpartsError(
       'fit-settings',

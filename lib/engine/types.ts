@@ -60,6 +60,18 @@ export interface FitSettings {
   /** copies of each good image that are learned as well: mirrored both ways (4 in all), or turned in steps of 45 degrees (8 in all) */
   augment?: 'none' | 'flips' | 'rotations';
   precision?: Precision;
+  /**
+   * cut pictures into overlapping tiles so many pixels of the picture wide (as high as the network's input asks for), and look at each; as
+   * wide as `inputWidth`: at native resolution; 0: look at the whole picture at once
+   */
+  tile?: number;
+  /** share of a tile that its neighbour sees as well, at the least */
+  tileOverlap?: number;
+  /**
+   * `turn`: turn and move the part in each picture to where it lies in the first good one; `crop`: and look at what is around it only, a
+   * long part lying along the input's longer side
+   */
+  align?: 'none' | 'turn' | 'crop';
   /** default: everything is inspected */
   region?: InspectedRegion;
   /** network input, pixels; for `pci` before the crop the shorter side is `resize` */
@@ -209,6 +221,17 @@ export interface Product {
   distance: number;
 }
 
+/** How a part lies against the reference. */
+export interface Alignment {
+  /** degrees that it is turned by, clockwise, above -180 and up to 180 */
+  angle: number;
+  /** how far its middle is shifted, pixels of the picture */
+  dx: number;
+  dy: number;
+  /** how well it agrees with the reference when it is turned back, up to 1; 0: no part was found */
+  match: number;
+}
+
 export interface ScoreResult {
   score: number;
   detector: { name: string; version: string };
@@ -216,6 +239,10 @@ export interface ScoreResult {
   regions: Region[];
   /** share (0..1) of the inspected area whose map value is above the pixel threshold */
   damage: number;
+  /** with the setting `align` */
+  alignment?: Alignment;
+  /** what whoever reads the score has to know, as a sentence */
+  note?: string;
   /** milliseconds */
   timing: Record<'decode' | 'preprocess' | 'backbone' | 'search' | 'map' | 'total', number>;
   /** where the nearest detector was asked for */
@@ -258,6 +285,8 @@ export interface PlanRequest {
 /** What a fit will take, and its detector. MB are 2^20 bytes. */
 export interface FitPlan {
   images: number;
+  /** of all images; as many as images where pictures are not cut */
+  tiles: number;
   /** of all images and their copies */
   patches: number;
   dimensions: number;

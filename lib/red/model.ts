@@ -33,6 +33,9 @@ export interface ModelConfig extends NodeDef {
   layerWeights: string | number;
   augment: Required<FitSettings>['augment'];
   precision: Precision;
+  tile: string | number;
+  tileOverlap: string | number;
+  align: Required<FitSettings>['align'];
   /** polygons as the editor stores them, JSON: {include, exclude} */
   region: string;
   /** a picture that is laid over each picture: white is inspected */
@@ -112,6 +115,9 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     layerWeights: weights.length > 0 ? (weights as number[]) : undefined,
     augment: config.augment || undefined,
     precision: config.precision || undefined,
+    tile: optionalNumber(config, 'tile'),
+    tileOverlap: optionalNumber(config, 'tileOverlap'),
+    align: config.align || undefined,
     region: polygonsOf(config),
     inputWidth: optionalNumber(config, 'inputWidth'),
     inputHeight: optionalNumber(config, 'inputHeight'),

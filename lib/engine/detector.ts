@@ -1,85 +1,83 @@
 import type { Lease } from './cache';
 import { refusal } from './deadline';
-import { decode, Picture } from './decode';
+import { decode, type Picture } from './decode';
 import type { ScoreOptions } from './engine';
 import { GoodpartsError } from './errors';
-import { Embeddings, Extractor, Prepared } from './features';
-import { MapHead, createSearch, SearchHead } from './head';
+import type { Extractor } from './features';
+import type { ScoreMap } from './head';
 import { regions } from './regions';
 import type { RangeArray } from './ranges';
 import type { Runtime } from './runtime';
-import { checkSelfTest } from './selftest';
-import type { DetectorStore, StoredDetector } from './store';
+import type { DetectorStore } from './store';
 import { LimitRule, limitOf } from './threshold';
-import type { AnomalyMap, ImageInput, ImageLimits, ScoreResult } from './types';
+import type { AnomalyMap, DetectorInfo, FitSettings, ImageInput, ImageLimits, ScoreResult } from './types';
 
 /** What marks a pixel as damaged unless the flow says otherwise: more than 99 % of the good images have nowhere in their maps. */
 export const PIXEL_RULE: LimitRule = { method: 'percentile', value: 99 };
 
-type Milliseconds = ScoreResult['timing'];
-type PreparedImage = Prepared & { timing: Milliseconds };
+/** A detector version loaded on a device: what the engine needs of it, whatever its kind. Made by `loadDetector`. */
+export interface Detector {
+  readonly info: DetectorInfo;
+  /** difference found by the self-test */
+  readonly parity: number;
+  /**
+   * One entry an image: its result, or its own error. An image that is too late or taken back is left out at the next stage.
+   */
+  score(
+    images: ImageInput[],
+    limits: Partial<ImageLimits>,
+    options?: ScoreOptions
+  ): Promise<(ScoreResult | GoodpartsError)[]>;
+  release(): Promise<void>;
+}
 
-/** A detector version loaded on a device. */
-export class Detector {
+/** What the loader of a kind is given beside the info of the version. */
+export interface LoadParts {
+  runtime: Runtime;
+  store: DetectorStore;
+  extractorFor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>>;
+}
+
+type Milliseconds = ScoreResult['timing'];
+
+/** What a detector says of one picture; without a map there are no regions either. */
+export interface Inspected {
+  score: number;
+  map?: ScoreMap;
+  /** what took how long, as far as it is not seen from outside */
+  timing: Partial<Milliseconds>;
+}
+
+/** Score and map of one picture, the map as large as the picture where `full`, else small; see ScoreOptions. */
+export type Inspect = (full: boolean) => Promise<Inspected>;
+
+/**
+ * How a kind of detector sees pictures: pixels in, score and map out. Everything else (decoding, deadlines, regions, timing) is the same
+ * for all of them; see LoadedDetector.
+ */
+export interface Inspector<Input extends { width: number; height: number } = Picture> {
+  /** Makes a picture ready for the network. */
+  prepare(picture: Picture): Promise<Input>;
+  /** What the pictures of a call share, such as one run of a backbone; gives back what is left to do for each, in the same order. */
+  begin(inputs: Input[]): Promise<Inspect[]>;
+  release(): Promise<void>;
+}
+
+type Timed<Input> = { input: Input; timing: Milliseconds };
+
+/** A detector whose kind is told by its inspector. */
+export class LoadedDetector<Input extends { width: number; height: number }> implements Detector {
   private readonly pixelThreshold: number;
 
-  private constructor(
-    readonly stored: StoredDetector,
-    private readonly extractor: Lease<Extractor>,
-    private readonly search: SearchHead,
-    private readonly map: MapHead,
-    /** difference found by the self-test */
+  constructor(
+    readonly info: DetectorInfo,
+    private readonly inspector: Inspector<Input>,
     readonly parity: number
   ) {
-    this.pixelThreshold = limitOf(PIXEL_RULE, stored.info.calibration.mapMaxima);
+    const { mapMaxima } = info.calibration;
+    this.pixelThreshold = mapMaxima.length ? limitOf(PIXEL_RULE, mapMaxima) : NaN;
   }
 
-  /**
-   * Reads and checks a version, loads it and repeats its self-test.
-   * @throws GoodpartsError `detector-unknown`, `detector-damaged`, `detector-backbone`, `detector-parity`
-   */
-  static async load(
-    runtime: Runtime,
-    store: DetectorStore,
-    name: string,
-    version: string,
-    extractorFor: (settings: StoredDetector['info']['settings'], ranges?: RangeArray) => Promise<Lease<Extractor>>
-  ): Promise<Detector> {
-    const { settings, dimensions, backboneSha256, selfTest } = await store.info(name, version);
-    // side by side: the bank is read and hashed in other threads while the backbone is loaded in this one
-    const reading = store.read(name, version);
-    reading.catch(() => {});
-    const ranges = settings.precision === 'int8' ? ((await reading).arrays.ranges as RangeArray) : undefined;
-    const extractor = await extractorFor(settings, ranges);
-    try {
-      const stored = await reading;
-      if (extractor.value.backbone.sha256 !== backboneSha256)
-        throw new GoodpartsError(
-          'detector-backbone',
-          `The backbone ${settings.backbone} is not the file that "${name}" ${version} was fitted with; restore it, or fit again.`
-        );
-      const search = await createSearch(
-        runtime,
-        stored.arrays.bank.data as Float32Array,
-        dimensions,
-        settings,
-        stored.arrays
-      );
-      const map = await MapHead.create(runtime);
-      const parts = { extractor: extractor.value, search, map, settings };
-      const parity = await checkSelfTest(parts, stored.arrays, selfTest.score, runtime.device.used);
-      // the bank is on the device now
-      return new Detector({ info: stored.info, arrays: {} }, extractor, search, map, parity);
-    } catch (error) {
-      extractor.release();
-      throw error;
-    }
-  }
-
-  /**
-   * One entry an image: its result, or its own error. Pictures are decoded side by side and share one run of the backbone. An image that
-   * is too late or taken back is left out at the next stage.
-   */
   async score(
     images: ImageInput[],
     limits: Partial<ImageLimits>,
@@ -88,29 +86,27 @@ export class Detector {
     const start = performance.now();
     const decoded = await Promise.all(images.map((image, i) => refusal(options, i) ?? this.prepare(image, limits)));
     const prepared = decoded.map((p, i) => (p instanceof GoodpartsError ? p : (refusal(options, i) ?? p)));
-    const ready = prepared.filter((p): p is PreparedImage => !(p instanceof GoodpartsError));
+    const ready = prepared.filter((p): p is Timed<Input> => !(p instanceof GoodpartsError));
     const backboneStart = performance.now();
-    const embeddings = ready.length ? await this.extractor.value.embed(ready.map(p => p.input)) : undefined;
+    const inspect = ready.length ? await this.inspector.begin(ready.map(p => p.input)) : [];
     const backbone = (performance.now() - backboneStart) / ready.length;
     const results: (ScoreResult | GoodpartsError)[] = [];
-    const scoreNext = async (p: PreparedImage, i: number, patches: number) =>
-      refusal(options, i) ??
-      this.finish(p, embeddings!, patches, { ...p.timing, backbone, total: start }, options.map ?? true);
+    const scoreNext = async ({ input, timing }: Timed<Input>, i: number, next: Inspect) =>
+      refusal(options, i) ?? this.finish(input, next, { ...timing, backbone, total: start }, options.map ?? true);
     let next = 0;
     for (const [i, p] of prepared.entries()) {
-      const entry = p instanceof GoodpartsError ? p : await scoreNext(p, i, next++);
+      const entry = p instanceof GoodpartsError ? p : await scoreNext(p, i, inspect[next++]);
       results.push(entry);
       options.onEntry?.(entry);
     }
     return results;
   }
 
-  async release(): Promise<void> {
-    this.extractor.release();
-    await Promise.all([this.search.release(), this.map.release()]);
+  release(): Promise<void> {
+    return this.inspector.release();
   }
 
-  private async prepare(image: ImageInput, limits: Partial<ImageLimits>): Promise<PreparedImage | GoodpartsError> {
+  private async prepare(image: ImageInput, limits: Partial<ImageLimits>): Promise<Timed<Input> | GoodpartsError> {
     const start = performance.now();
     let picture: Picture;
     try {
@@ -120,7 +116,7 @@ export class Detector {
       throw error;
     }
     const decoded = performance.now();
-    const prepared = await this.extractor.value.prepare(picture);
+    const input = await this.inspector.prepare(picture);
     const timing = {
       decode: decoded - start,
       preprocess: performance.now() - decoded,
@@ -129,44 +125,42 @@ export class Detector {
       map: 0,
       total: 0
     };
-    return { ...prepared, timing };
+    return { input, timing };
   }
 
-  /** Search, map and regions of one image; `timing.total` holds the start of the whole request. */
+  /** Score, map and regions of one image; `timing.total` holds the start of the whole request. */
   private async finish(
-    p: Prepared,
-    embeddings: Embeddings,
-    index: number,
+    { width, height }: Input,
+    inspect: Inspect,
     timing: Milliseconds,
     wanted: boolean | 'small'
   ): Promise<ScoreResult> {
-    const { info } = this.stored;
-    const { settings, calibration } = info;
-    const searchStart = performance.now();
-    const { distances, score } = await this.search.search(embeddings.patches[index]);
-    const mapStart = performance.now();
-    const map = await this.map.inOriginal(distances, embeddings, settings, p.window, p, wanted === true);
-    const found = regions(map.data, map.width, map.height, this.pixelThreshold, {
-      imageWidth: p.width,
-      imageHeight: p.height
-    });
+    const { name, version } = this.info;
+    const start = performance.now();
+    const { score, map, timing: inside } = await inspect(wanted === true);
+    const found = map
+      ? regions(map.data, map.width, map.height, this.pixelThreshold, { imageWidth: width, imageHeight: height })
+      : { regions: [], damage: 0 };
     const end = performance.now();
-    const times = { ...timing, search: mapStart - searchStart, map: end - mapStart, total: end - timing.total };
-    const anomalyMap: AnomalyMap = {
-      data: Buffer.from(map.data.buffer, map.data.byteOffset, map.data.byteLength),
-      width: map.width,
-      height: map.height,
-      normal: calibration.mapMedian,
-      threshold: this.pixelThreshold
-    };
+    const known = Object.values(inside).reduce((sum, ms) => sum + ms, 0);
+    const times = { ...timing, ...inside, map: end - start - known, total: end - timing.total };
     return {
       score,
-      detector: { name: info.name, version: info.version },
-      image: { width: p.width, height: p.height },
-      regions: found.regions,
-      damage: found.damage,
+      detector: { name, version },
+      image: { width, height },
+      ...found,
       timing: Object.fromEntries(Object.entries(times).map(([k, v]) => [k, Math.round(v * 100) / 100])) as Milliseconds,
-      ...(wanted && { map: anomalyMap })
+      ...(wanted && map && { map: this.anomalyMap(map) })
+    };
+  }
+
+  private anomalyMap({ data, width, height }: ScoreMap): AnomalyMap {
+    return {
+      data: Buffer.from(data.buffer, data.byteOffset, data.byteLength),
+      width,
+      height,
+      normal: this.info.calibration.mapMedian,
+      threshold: this.pixelThreshold
     };
   }
 }

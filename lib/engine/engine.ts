@@ -1,13 +1,14 @@
 import path from 'node:path';
 import type { Lease } from './cache';
 import type { Urgency } from './deadline';
-import { Detector } from './detector';
+import type { Detector, LoadParts } from './detector';
 import { doctorChecks, type DoctorSubject } from './doctor';
 import { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
 import { Int8Fit, type Int8Parts } from './int8';
 import { locateBackbone } from './library';
+import { loadDetector } from './load';
 import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from './memory';
 import { planFit } from './plan';
 import { completeSettings } from './presets';
@@ -180,7 +181,7 @@ export class Engine {
   async load(name: string, version?: string): Promise<DetectorInfo> {
     const detector = await this.detector(name, version);
     detector.release();
-    return detector.value.stored.info;
+    return detector.value.info;
   }
 
   /** All versions of all detectors in the store, by name, newest first. */
@@ -253,8 +254,10 @@ export class Engine {
     const wanted = version ?? (await this.store.current(name));
     const runtime = await this.resources.runtime();
     const stamp = await this.store.stamp(name, wanted);
-    return this.resources.detector(path.join(this.store.folder, name), `${wanted} ${stamp}`, !version, () =>
-      Detector.load(runtime, this.store, name, wanted, (settings, ranges) => this.extractor(settings, ranges))
+    const { store } = this;
+    const extractorFor: LoadParts['extractorFor'] = (settings, ranges) => this.extractor(settings, ranges);
+    return this.resources.detector(path.join(store.folder, name), `${wanted} ${stamp}`, !version, () =>
+      loadDetector({ runtime, store, extractorFor }, name, wanted)
     );
   }
 }

@@ -11,6 +11,7 @@ export type ErrorCode =
   | 'detector-damaged'
   | 'detector-backbone'
   | 'detector-parity'
+  | 'detector-kind'
   | 'fit-no-images'
   | 'fit-settings'
   | 'fit-precision'

@@ -128,6 +128,7 @@ export class PatchCoreFit implements FitSession {
       const selfTest = await runSelfTest({ extractor, search, map, settings }, picture);
       const info = {
         name,
+        kind: 'patchcore' as const,
         created: new Date().toISOString(),
         settings,
         images: this.images,

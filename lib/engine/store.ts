@@ -6,11 +6,12 @@ import { decodeNpy, Npy } from './npy';
 import type { DetectorInfo } from './types';
 import {
   Arrays,
-  ARRAYS,
+  filesOf,
   hashAside,
   INFO,
   parseInfo,
   parseSums,
+  Stored,
   StoredInfo,
   SUMS,
   unfit,
@@ -18,7 +19,7 @@ import {
   writeVersion
 } from './version';
 
-export type { Arrays, StoredInfo };
+export type { Arrays, Stored, StoredInfo };
 
 const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const VERSION = /^v[1-9]\d{0,8}$/;
@@ -35,7 +36,7 @@ export function checkName(name: unknown): string {
 }
 
 export interface StoredDetector {
-  info: DetectorInfo & StoredInfo;
+  info: Stored;
   arrays: Arrays;
 }
 
@@ -106,7 +107,7 @@ export class DetectorStore {
    * `detector.json` of a version (the current one by default), without reading its arrays.
    * @throws GoodpartsError `detector-unknown`, `detector-damaged`
    */
-  async info(name: string, version?: string): Promise<DetectorInfo & StoredInfo> {
+  async info(name: string, version?: string): Promise<Stored> {
     const inUse = await this.current(name).catch(error => (version ? '' : Promise.reject(error as Error)));
     const wanted = version ?? inUse;
     const text = await this.readFile(name, checkVersion(wanted), INFO);
@@ -117,10 +118,10 @@ export class DetectorStore {
 
   /** Reads a version and checks every file of it. @throws GoodpartsError `detector-unknown`, `detector-damaged` */
   async read(name: string, version: string): Promise<StoredDetector> {
-    const sums = parseSums((await this.readFile(name, checkVersion(version), SUMS)).toString('utf8'));
+    const info = await this.info(name, version);
+    const sums = parseSums((await this.readFile(name, version, SUMS)).toString('utf8'));
     const listed = new Set(sums.map(s => s.file));
-    if (![INFO, ...ARRAYS.map(key => `${key}.npy`)].every(file => listed.has(file)))
-      throw await this.damaged(name, version, SUMS);
+    if (!filesOf(info).every(file => listed.has(file))) throw await this.damaged(name, version, SUMS);
     const arrays: Arrays = {};
     const read = async ({ file, sha256 }: (typeof sums)[0]): Promise<void> => {
       const bytes = await this.readFile(name, version, file);
@@ -128,7 +129,6 @@ export class DetectorStore {
       if (file.endsWith('.npy')) arrays[file.slice(0, -4)] = await this.decode(name, version, file, bytes);
     };
     await Promise.all(sums.map(read));
-    const info = await this.info(name, version);
     const wrong = unfit(arrays, info);
     if (wrong) throw await this.damaged(name, version, `${wrong}.npy`);
     return { info, arrays };

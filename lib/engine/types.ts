@@ -82,20 +82,31 @@ export interface Calibration {
   mapMedian: number;
 }
 
-export interface DetectorInfo {
+interface DetectorFacts {
   name: string;
   version: string;
   current: boolean;
   /** ISO 8601 */
   created: string;
-  settings: Required<FitSettings>;
+  settings: FitSettings;
   images: number;
+  calibration: Calibration;
+}
+
+/** A memory bank of the patches of good parts. */
+export interface PatchCoreInfo extends DetectorFacts {
+  /** absent in what earlier versions of Goodparts saved */
+  kind?: 'patchcore';
+  settings: Required<FitSettings>;
   bankSize: number;
   /** length of a patch embedding */
   dimensions: number;
   backboneSha256: string;
-  calibration: Calibration;
 }
+
+/** What is known of a version; `kind` says what it consists of, and so how it is loaded. */
+export type DetectorInfo = PatchCoreInfo;
+export type DetectorKind = NonNullable<DetectorInfo['kind']>;
 
 export interface Region {
   /** box in pixels of the original image */

@@ -3,7 +3,7 @@ import crypto from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { encodeNpy, Npy, NpyData } from './npy';
-import type { DetectorInfo } from './types';
+import type { DetectorInfo, DetectorKind } from './types';
 
 export const INFO = 'detector.json';
 export const SUMS = 'SHA256SUMS';
@@ -11,27 +11,46 @@ export const SUMS = 'SHA256SUMS';
 /** What a version holds beside `detector.json`, each as `<key>.npy`. */
 export type Arrays = Record<string, Npy>;
 
-type Shape = (array: Npy, info: StoredInfo) => boolean;
-const floats: Shape = ({ data, shape }) => data instanceof Float32Array && shape.length === 1;
-/** The arrays that every version has, and what they have to be like; see fit.ts and selftest.ts. */
-const SHAPES: Record<string, Shape> = {
-  bank: ({ data, shape }, info) =>
-    data instanceof Float32Array && `${shape}` === `${[info.bankSize, info.dimensions]}` && info.bankSize > 0,
-  'bank-origin': ({ shape }, info) => `${shape}` === `${info.bankSize}`,
-  'selftest-image': ({ data, shape }) => data instanceof Uint8Array && shape.length === 3 && shape[2] === 3,
-  'selftest-embedding': floats,
-  'selftest-map': floats
-};
-export const ARRAYS = Object.keys(SHAPES);
-
+/** What `detector.json` holds beside what everybody is told. */
+interface Kept {
+  selfTest: { score: number };
+}
+type InFile<T> = T extends unknown ? Omit<T, 'current' | 'version'> & Kept : never;
 /** `detector.json`: everything about a version but its place in the store. */
-export type StoredInfo = Omit<DetectorInfo, 'current' | 'version'> & { selfTest: { score: number } };
+export type StoredInfo = InFile<DetectorInfo>;
+/** The same with its place; `K` narrows it to a kind. */
+export type Stored<K extends DetectorKind = DetectorKind> = Extract<DetectorInfo, { kind?: K }> & Kept;
+
+/** Versions of before there were kinds have none. */
+export const kindOf = ({ kind }: { kind?: DetectorKind }): DetectorKind => kind ?? 'patchcore';
+
+type Shape<K extends DetectorKind = DetectorKind> = (array: Npy, info: InFile<Stored<K>>) => boolean;
+const floats: Shape = ({ data, shape }) => data instanceof Float32Array && shape.length === 1;
+/** The arrays that every version of a kind has, and what they have to be like; see selftest.ts and the fit of each kind. */
+const SHAPES: { [K in DetectorKind]: Record<string, Shape<K>> } = {
+  patchcore: {
+    bank: ({ data, shape }, info) =>
+      data instanceof Float32Array && `${shape}` === `${[info.bankSize, info.dimensions]}` && info.bankSize > 0,
+    'bank-origin': ({ shape }, info) => `${shape}` === `${info.bankSize}`,
+    'selftest-image': ({ data, shape }) => data instanceof Uint8Array && shape.length === 3 && shape[2] === 3,
+    'selftest-embedding': floats,
+    'selftest-map': floats
+  }
+};
+/** Whether what a kind needs is in its info at all: its users look into it without asking. What is of a newer kind is told when it is loaded. */
+const WHOLE: { [K in DetectorKind]: (info: InFile<Stored<K>>) => unknown } = {
+  patchcore: info => info.settings.backbone
+};
+
+const shapesOf = (info: StoredInfo): Record<string, Shape> => SHAPES[kindOf(info)];
+/** The files that a version cannot be without. */
+export const filesOf = (info: StoredInfo): string[] => [INFO, ...Object.keys(shapesOf(info)).map(key => `${key}.npy`)];
 
 /** The first array that is not what `info` says. */
-export const unfit = (arrays: Arrays, info: StoredInfo): string | undefined =>
-  info.settings.precision === 'int8' && !(arrays.ranges?.data instanceof Float32Array)
-    ? 'ranges'
-    : ARRAYS.find(key => !SHAPES[key](arrays[key], info));
+export function unfit(arrays: Arrays, info: StoredInfo): string | undefined {
+  if (info.settings.precision === 'int8' && !(arrays.ranges?.data instanceof Float32Array)) return 'ranges';
+  return Object.entries(shapesOf(info)).find(([key, fits]) => !fits(arrays[key], info))?.[0];
+}
 
 export const hash = (bytes: Uint8Array): string => crypto.createHash('sha256').update(bytes).digest('hex');
 
@@ -64,8 +83,9 @@ export async function writeDurably(file: string, bytes: Uint8Array): Promise<voi
 export function parseInfo(text: string): StoredInfo | undefined {
   try {
     const info = JSON.parse(text) as StoredInfo;
-    const whole = info.settings.backbone && info.calibration.scores.length && Number.isFinite(info.selfTest.score);
-    return whole ? info : undefined;
+    const whole = info.settings && info.calibration.scores.length && Number.isFinite(info.selfTest.score);
+    const suits = WHOLE[kindOf(info)] as ((info: StoredInfo) => unknown) | undefined;
+    return whole && (suits?.(info) ?? true) ? info : undefined;
   } catch {
     return undefined;
   }

@@ -301,4 +301,18 @@ describe('detector store', () => {
     await assert.rejects(engine.load('part'), code('detector-backbone'));
     assert.equal((await engine.load('part', 'v1')).version, 'v1');
   });
+
+  it('loads a detector by its kind', async () => {
+    const engine = new Engine({ store: scratch() });
+    await engine.fit('part', await parts(3), SMALL);
+    const store = new DetectorStore(engine.options.store);
+    const { info, arrays } = await store.read('part', 'v1');
+    assert.equal(info.kind, 'patchcore');
+    // JSON leaves out what is undefined: a version that was saved before there were kinds
+    await store.save({ ...info, kind: undefined }, arrays);
+    assert.equal((await engine.load('part', 'v2')).kind, undefined);
+    await store.save({ ...info, kind: 'of tomorrow' as 'patchcore' }, arrays);
+    assert.equal((await engine.list()).length, 3);
+    await assert.rejects(engine.load('part', 'v3'), code('detector-kind'));
+  });
 });

@@ -1,0 +1,72 @@
+import type { Lease } from './cache';
+import { LoadedDetector, type Detector, type Inspect, type Inspector, type LoadParts } from './detector';
+import { GoodpartsError } from './errors';
+import type { Embeddings, Extractor, Prepared } from './features';
+import { MapHead, createSearch, type SearchHead } from './head';
+import type { RangeArray } from './ranges';
+import { checkSelfTest } from './selftest';
+import type { FitSettings } from './types';
+import type { Stored } from './version';
+
+/** Patches of a picture, each with the distance to its nearest neighbour in the memory bank. */
+class PatchCoreInspector implements Inspector<Prepared> {
+  constructor(
+    private readonly settings: Required<FitSettings>,
+    private readonly extractor: Lease<Extractor>,
+    private readonly search: SearchHead,
+    private readonly map: MapHead
+  ) {}
+
+  prepare(picture: Parameters<Extractor['prepare']>[0]): Promise<Prepared> {
+    return this.extractor.value.prepare(picture);
+  }
+
+  async begin(prepared: Prepared[]): Promise<Inspect[]> {
+    const embeddings = await this.extractor.value.embed(prepared.map(p => p.input));
+    return prepared.map((p, i) => full => this.finish(p, embeddings, i, full));
+  }
+
+  private async finish(p: Prepared, embeddings: Embeddings, index: number, full: boolean): ReturnType<Inspect> {
+    const start = performance.now();
+    const { distances, score } = await this.search.search(embeddings.patches[index]);
+    const search = performance.now() - start;
+    const map = await this.map.inOriginal(distances, embeddings, this.settings, p.window, p, full);
+    return { score, map, timing: { search } };
+  }
+
+  async release(): Promise<void> {
+    this.extractor.release();
+    await Promise.all([this.search.release(), this.map.release()]);
+  }
+}
+
+/**
+ * Loads a version with a memory bank and repeats its self-test.
+ * @throws GoodpartsError `detector-damaged`, `detector-backbone`, `detector-parity`
+ */
+export async function loadPatchCore(
+  { runtime, store, extractorFor }: LoadParts,
+  { name, version, settings, dimensions, backboneSha256, selfTest }: Stored<'patchcore'>
+): Promise<Detector> {
+  // side by side: the bank is read and hashed in other threads while the backbone is loaded in this one
+  const reading = store.read(name, version);
+  reading.catch(() => {});
+  const ranges = settings.precision === 'int8' ? ((await reading).arrays.ranges as RangeArray) : undefined;
+  const extractor = await extractorFor(settings, ranges);
+  try {
+    const { info, arrays } = await reading;
+    if (extractor.value.backbone.sha256 !== backboneSha256)
+      throw new GoodpartsError(
+        'detector-backbone',
+        `The backbone ${settings.backbone} is not the file that "${name}" ${version} was fitted with; restore it, or fit again.`
+      );
+    const search = await createSearch(runtime, arrays.bank.data as Float32Array, dimensions, settings, arrays);
+    const map = await MapHead.create(runtime);
+    const parts = { extractor: extractor.value, search, map, settings };
+    const parity = await checkSelfTest(parts, arrays, selfTest.score, runtime.device.used);
+    return new LoadedDetector(info, new PatchCoreInspector(settings, extractor, search, map), parity);
+  } catch (error) {
+    extractor.release();
+    throw error;
+  }
+}

@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engine';
 import { isBackboneId } from '../lib/engine/catalogue';
 import { isKnownId } from '../lib/engine/library';
-import { PRECISIONS } from '../lib/engine/presets';
+import { METHODS, PRECISIONS } from '../lib/engine/presets';
 import { UsageError, type Arguments, type Option } from './command';
 
 const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml'];
@@ -25,6 +25,12 @@ export const ROOM: Record<string, Option> = {
   }
 };
 export const SETTINGS: Record<string, Option> = {
+  method: { type: 'string', value: 'NAME', help: `${METHODS.join(', ')}; default patchcore` },
+  epochs: {
+    type: 'string',
+    value: 'N',
+    help: 'how often a training goes through the pictures at most; default by their number'
+  },
   backbone: {
     type: 'string',
     value: 'B',
@@ -102,6 +108,8 @@ export function fitSettings(args: Arguments): FitSettings {
   const size = args.text('size');
   const { width, height } = size === undefined ? {} : sizeOf(size);
   const settings: FitSettings = {
+    method: args.choice('method', METHODS),
+    epochs: args.number('epochs'),
     preset,
     backbone: backbone === undefined ? backbone : backboneOf(backbone, storeOf(args)),
     layers: args

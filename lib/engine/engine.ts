@@ -45,6 +45,8 @@ export interface FitOptions {
   images?: number;
   onProgress?: (progress: FitProgress) => void;
   signal?: AbortSignal;
+  /** go on with the training of this detector that was interrupted; its settings and pictures are those of then */
+  resume?: boolean;
 }
 
 export interface ScoreOptions extends Urgency {
@@ -80,6 +82,10 @@ export interface FitSession {
   finish(): Promise<FitResult>;
   /** Frees everything; nothing is saved. */
   abort(): void;
+  /** Holds a training between two steps; a fit that trains nothing has no such way. */
+  pause?(): void;
+  /** Goes on with a training that is held. */
+  resume?(): void;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { GoodpartsError } from './errors';
-import type { FitSettings, Precision, PresetName } from './types';
+import type { FitMethod, FitSettings, Precision, PresetName } from './types';
 
 /** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
 export type Embedding = 'concat' | 'unit' | number;
@@ -26,6 +26,8 @@ export interface Preset {
 }
 
 const shared = {
+  method: 'patchcore' as const,
+  epochs: 0,
   backbone: 'embedded',
   layers: [],
   layerWeights: [],
@@ -87,6 +89,7 @@ export const PRESETS: Record<PresetName, Preset> = {
 };
 
 const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
+export const METHODS: FitMethod[] = ['patchcore', 'autoencoder', 'efficientad'];
 export const PRECISIONS: Precision[] = ['float32', 'int8'];
 
 type Rule = [key: keyof FitSettings, ok: (n: number) => boolean, says: string];
@@ -104,6 +107,7 @@ const RULES: Rule[] = [
   ['memoryLimit', n => whole(n) && n >= 1 && n <= 65536, 'a whole number of MB from 1 to 65536'],
   ['neighbours', n => whole(n) && n >= 1 && n <= 1000, 'a whole number from 1 to 1000'],
   ['smoothing', n => n >= 0 && n <= 100, 'a number of pixels from 0 to 100'],
+  ['epochs', n => whole(n) && n >= 0 && n <= 100000, 'a whole number of epochs, 0 for as many as the pictures need'],
   ['seed', n => whole(n) && n >= 0 && n < 2 ** 32, 'a whole number from 0 to 4294967295']
 ];
 
@@ -128,6 +132,7 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   const { resizeShorter, inputWidth, inputHeight, layerWeights, augment } = settings;
   if (!layerWeights.every(w => typeof w === 'number' && w > 0 && w <= 1000))
     refuse('layerWeights', 'a list of numbers above 0 and up to 1000, one a layer', layerWeights);
+  if (!METHODS.includes(settings.method)) refuse('method', METHODS.join(', '), settings.method);
   if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
   if (!PRECISIONS.includes(settings.precision)) refuse('precision', PRECISIONS.join(' or '), settings.precision);
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))

@@ -108,6 +108,8 @@ export async function planFit(
 }
 
 export interface FitHooks {
+  /** go on with the training that was interrupted */
+  resume?: boolean;
   onProgress?: (progress: FitProgress) => void;
 }
 
@@ -129,13 +131,13 @@ export class FitClient {
     options: ClientOptions,
     name: string,
     settings: FitSettings,
-    hooks: FitHooks = {}
+    { resume, ...hooks }: FitHooks = {}
   ): Promise<FitClient> {
     const title = `fitting ${name}`;
     const process = new EngineProcess({ title, priority: PRIORITY.fit, restart: false, ...hooks });
     const client = new FitClient(process, name, options);
     try {
-      await client.call('fit.start', [name, settings]);
+      await client.call('fit.start', [name, settings, resume]);
       return client;
     } catch (error) {
       await process.close();
@@ -166,6 +168,11 @@ export class FitClient {
     } finally {
       await this.process.close();
     }
+  }
+
+  /** Holds the training, or lets it go on. @throws GoodpartsError `fit-settings` where nothing is trained */
+  async pause(pause: boolean): Promise<void> {
+    await this.call('fit.pause', [pause]);
   }
 
   /** Ends the process at once; nothing is saved. */

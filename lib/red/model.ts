@@ -7,11 +7,13 @@ import type {
   Device,
   DeviceReport,
   EngineOptions,
+  FitMethod,
   FitSettings,
   Precision,
   PresetName
 } from '../engine';
 import { DetectorStore } from '../engine/store';
+import { discard, interrupted } from '../engine/train/checkpoint';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
 import { Downloads } from './downloads';
 import type { ImageRules } from './images';
@@ -20,6 +22,8 @@ import { claim } from './rivals';
 /** The fields of the anomaly-model config node, as the editor stores them: numbers may be texts, '' is the default. */
 export interface ModelConfig extends NodeDef {
   detector: string;
+  method: FitMethod;
+  epochs: string | number;
   backbone: string;
   /** whether a missing backbone may be downloaded */
   download: boolean;
@@ -74,6 +78,8 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
   const layers = listed(config.layers);
   const weights = listed(config.layerWeights).map(part => (Number.isFinite(Number(part)) ? Number(part) : part));
   const settings: FitSettings = {
+    method: config.method || undefined,
+    epochs: optionalNumber(config, 'epochs'),
     preset: config.preset || undefined,
     backbone: config.backbone || undefined,
     layers: layers.length > 0 ? layers : undefined,
@@ -195,6 +201,16 @@ export class Model extends EventEmitter {
     if (this.calibrations.size > MOST_CALIBRATIONS) this.calibrations.delete(oldest);
     known.catch(() => this.calibrations.delete(key));
     return known;
+  }
+
+  /** Whether a training of the detector was interrupted and can go on. */
+  interrupted(name: string): Promise<boolean> {
+    return interrupted(this.store.home(name));
+  }
+
+  /** Forgets a training that was interrupted. */
+  forgetTraining(name: string): Promise<void> {
+    return discard(this.store.home(name));
   }
 
   /** All versions in the store. They are read here and not in the engine process, which need not run for that. */

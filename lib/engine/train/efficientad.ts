@@ -14,14 +14,13 @@ export interface EfficientAdOptions {
   /** channels of the autoencoder's layers */
   autoencoder?: number;
   latent?: number;
+  /** share of the differences between student and teacher that are small enough to be left alone; the paper has .999 */
+  hard?: number;
 }
 
 /** Pixels of the picture that share one place in the student's map, and in the autoencoder's before its middle. */
 export const STUDENT_STRIDE = 8;
 const MIDDLE_STRIDE = 32;
-/** The share of differences that the student need not look at. Source: EfficientAD, sec. 3.2. */
-export const HARD = 0.999;
-
 /** The features of both halves of the student, and of the autoencoder, [N, D, H / 8, W / 8]. */
 export interface Drawn {
   student: Value;
@@ -43,10 +42,12 @@ export class EfficientAd implements Task {
   readonly decay = 1e-5;
   private readonly features: number;
   private readonly middle: [number, number];
+  private readonly hard: number;
 
   constructor(options: EfficientAdOptions) {
     const { batch, width, height, features, student = [64, 128, 256], autoencoder: ae = 64, latent = 64 } = options;
     this.features = features;
+    this.hard = options.hard ?? 0.999;
     this.middle = [height / MIDDLE_STRIDE, width / MIDDLE_STRIDE];
     const picture = [batch, 3, height, width];
     const map = [batch, features, height / STUDENT_STRIDE, width / STUDENT_STRIDE];
@@ -84,7 +85,7 @@ export class EfficientAd implements Task {
   loss(tape: Tape, weights: Weights, inputs: Record<string, Value>): Value {
     const { image, teacher, changed, changed_teacher: target } = inputs;
     const plain = tape.channels(this.student(tape, weights, image), 0, this.features);
-    const hard = tape.meanOfHardest(tape.square(tape.sub(plain, teacher)), HARD);
+    const hard = tape.meanOfHardest(tape.square(tape.sub(plain, teacher)), this.hard);
     const { autoencoder, studentOfAutoencoder } = this.forward(tape, weights, changed);
     const drawn = tape.meanSquaredError(autoencoder, target);
     return tape.add(hard, tape.add(drawn, tape.meanSquaredError(studentOfAutoencoder, autoencoder)));

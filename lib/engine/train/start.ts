@@ -1,0 +1,90 @@
+import type { Lease } from '../cache';
+import type { FitOptions, FitSession } from '../engine';
+import { GoodpartsError } from '../errors';
+import type { Extractor } from '../features';
+import { memoryRoom } from '../memory';
+import type { Runtime } from '../runtime';
+import type { DetectorStore } from '../store';
+import type { FitSettings, ImageLimits } from '../types';
+import { Checkpoint, type Saved } from './checkpoint';
+import { TrainingFit, trainingSize, type TrainingFitParts } from './fit';
+
+export interface TrainingStart {
+  name: string;
+  settings: Required<FitSettings>;
+  runtime: Runtime;
+  store: DetectorStore;
+  limits: Partial<ImageLimits>;
+  /** MB that the process may take */
+  maxMemory?: number;
+  options: FitOptions;
+  extractorFor(settings: Required<FitSettings>): Promise<Lease<Extractor>>;
+  calibrate: (settings: Required<FitSettings>) => TrainingFitParts['calibrate'];
+}
+
+/** What a step takes for each pixel of the network's input, bytes; measured at 256 x 256. */
+const BYTES_A_PIXEL = { autoencoder: 10_000, efficientad: 9_000 };
+
+/**
+ * Opens a fit that trains a network, or one that goes on with a training that was interrupted.
+ * @throws GoodpartsError `fit-settings`, `fit-memory`, `fit-no-images`, `backbone-*`, `detector-backbone`, `store-write`
+ */
+export async function startTraining(start: TrainingStart): Promise<FitSession> {
+  const { name, store, options, runtime, limits } = start;
+  await store.checkWritable(name);
+  const home = store.home(name);
+  const resumed = options.resume ? await Checkpoint.resume(home) : undefined;
+  if (options.resume && !resumed)
+    throw new GoodpartsError(
+      'fit-no-images',
+      `There is no interrupted training of "${name}": send images of good parts.`
+    );
+  const settings = resumed?.saved.settings ?? withSize(start.settings);
+  checkMemory(settings, start.maxMemory);
+  const extractor = settings.method === 'efficientad' ? await start.extractorFor(settings) : undefined;
+  try {
+    if (extractor) checkTeacher(extractor.value, settings, resumed?.saved);
+    return await TrainingFit.open({
+      ...{ name, settings, runtime, extractor, limits, options },
+      checkpoint: resumed?.checkpoint ?? (await Checkpoint.begin(home)),
+      saved: resumed?.saved,
+      calibrate: start.calibrate(settings)
+    });
+  } catch (error) {
+    extractor?.release();
+    throw error;
+  }
+}
+
+function withSize(settings: Required<FitSettings>): Required<FitSettings> {
+  const { width, height } = trainingSize(settings);
+  return { ...settings, inputWidth: width, inputHeight: height };
+}
+
+function checkTeacher({ size, backbone }: Extractor, settings: Required<FitSettings>, saved?: Saved): void {
+  const { inputWidth: width, inputHeight: height } = settings;
+  if (saved && saved.backboneSha256 !== backbone.sha256)
+    throw new GoodpartsError(
+      'detector-backbone',
+      `The backbone ${settings.backbone} is not the file that this training began with; restore it, or send msg.reset and the images again.`
+    );
+  if (size.width === width && size.height === height) return;
+  throw new GoodpartsError(
+    'backbone-size',
+    `As a teacher ${settings.backbone} would take ${size.width} x ${size.height} pixels, and the student ${width} x ${height}: set the ` +
+      'input size to one that suits both, a multiple of 32 pixels (for vision transformers with patches of 14 pixels: 224 or 448).'
+  );
+}
+
+function checkMemory({ method, inputWidth, inputHeight }: Required<FitSettings>, maxMemory?: number): void {
+  if (method === 'patchcore') return;
+  const base = process.memoryUsage().rss;
+  const need = Math.ceil((base + BYTES_A_PIXEL[method] * inputWidth * inputHeight) / 2 ** 20);
+  const room = memoryRoom(maxMemory);
+  if (need <= room) return;
+  throw new GoodpartsError(
+    'fit-memory',
+    `This training would need ${need} MB of memory, and ${room} MB is the most that it may take: take a smaller input size, or free memory.`,
+    { needed: need, room }
+  );
+}

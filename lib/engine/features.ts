@@ -58,7 +58,10 @@ export class Extractor {
       const { pillow, interpolation, embedding } = PRESETS[settings.preset];
       // detectors of earlier versions have no weights
       const layers = forms.map((form, i) => ({ form, channels: channels[i], weight: settings.layerWeights?.[i] ?? 1 }));
-      const preprocess = await runtime.session(preprocessGraph({ mean, std, ...size, pillow, interpolation }));
+      const interleaved = ['cpu', 'wasm'].includes(runtime.device.used);
+      const preprocess = await runtime.session(
+        preprocessGraph({ mean, std, ...size, pillow, interpolation, interleaved })
+      );
       const patch = await runtime.session(patchGraph({ layers, embedding, ...size }));
       return new Extractor(backbone, size, preprocess, patch, settings.resizeShorter, ranges);
     } catch (error) {
@@ -71,7 +74,7 @@ export class Extractor {
     const window = windowOf(width, height, this.size, this.resizeShorter);
     const { input } = await this.preprocess.run({
       image: { data, dims: [height, width, 3] },
-      size: int64(1, 3, window.resizedHeight, window.resizedWidth),
+      size: int64(window.resizedHeight, window.resizedWidth),
       start: int64(window.top, window.left)
     });
     return { input: input.data, window, width, height };

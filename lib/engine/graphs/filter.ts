@@ -79,7 +79,7 @@ export function int8Filter(g: GraphBuilder, coarse: CoarseBank, norms: string): 
 }
 
 /** Patches in a coarse block of a bank; several blocks in a small bank too, so that there are candidates to choose from. */
-export const coarseStep = (size: number): number => stepOf(size, Math.min(1024, Math.ceil(size / 8)));
+export const coarseStep = (size: number): number => stepOf(size, Math.min(2048, Math.ceil(size / 8)));
 
 /** Patches in one product: its result stays in the cache until the minimum over it is taken. */
 function stepOf(size: number, columns: number): number {

@@ -10,29 +10,36 @@ export interface PreprocessOptions {
   /** round to whole grey levels between the passes of the resize, as Pillow does; else stay in float as torch does */
   pillow: boolean;
   interpolation: 'linear' | 'cubic';
+  /** resize the interleaved pixels as they come, a quarter faster where ONNX Runtime's CPU code does it; else plane by plane */
+  interleaved: boolean;
 }
 
 /**
  * uint8 picture to network input.
- * Inputs: `image` uint8 [H, W, 3]; `size` int64 [4] = 1, 3, resized height, resized width; `start` int64 [2] = top, left of the crop.
+ * Inputs: `image` uint8 [H, W, 3]; `size` int64 [2] = resized height, resized width; `start` int64 [2] = top, left of the crop.
  * Output: `input` float32 [1, 3, height, width], (RGB / 255 - mean) / std. The resize is antialiased.
  */
-export function preprocessGraph({ mean, std, width, height, pillow, interpolation }: PreprocessOptions): Uint8Array {
+export function preprocessGraph(options: PreprocessOptions): Uint8Array {
+  const { mean, std, width, height, pillow, interpolation, interleaved } = options;
   const g = new GraphBuilder();
   const image = g.input('image', 'uint8', ['H', 'W', 3]);
-  const size = g.input('size', 'int64', [4]);
+  const size = g.input('size', 'int64', [2]);
   const start = g.input('start', 'int64', [2]);
-  const planes = g.op('Unsqueeze', [g.op('Transpose', [image], { perm: [2, 0, 1] }), g.ints(0)]);
+  const toPlanes = (x: string): string => g.op('Transpose', [x], { perm: [0, 3, 1, 2] });
+  const one = g.op('Unsqueeze', [image, g.ints(0)]);
   const toFloat = (x: string): string => g.op('Cast', [x], { to: 1 });
   const resize = (x: string): string =>
     g.op('Resize', [x, '', '', size], {
       mode: interpolation,
+      axes: interleaved ? [1, 2] : [2, 3],
       antialias: 1,
       coordinate_transformation_mode: 'half_pixel',
       // as Pillow and PyTorch's antialiased resize have it (to .003 grey levels); ONNX's own defaults differ by 10 at the edges
       ...(interpolation === 'cubic' && { cubic_coeff_a: { float: -0.5 }, exclude_outside: 1 })
     });
-  const resized = pillow ? toFloat(resize(planes)) : resize(toFloat(planes));
+  const given = interleaved ? one : toPlanes(one);
+  const scaledTo = pillow ? toFloat(resize(given)) : resize(toFloat(given));
+  const resized = interleaved ? toPlanes(scaledTo) : scaledTo;
   const end = g.op('Add', [start, g.ints(height, width)]);
   const cropped = g.op('Slice', [resized, start, end, g.ints(2, 3)]);
   const perChannel = (f: (c: number) => number): string => g.floats(Float32Array.from([0, 1, 2], f), [1, 3, 1, 1]);

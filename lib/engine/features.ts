@@ -54,15 +54,9 @@ export class Extractor {
     try {
       const size = sizeFor(backbone, { width: settings.inputWidth, height: settings.inputHeight });
       checkSuits(backbone, settings, size);
-      const { mean, std, channels, forms } = backbone;
-      const { pillow, interpolation, embedding } = PRESETS[settings.preset];
-      // detectors of earlier versions have no weights
-      const layers = forms.map((form, i) => ({ form, channels: channels[i], weight: settings.layerWeights?.[i] ?? 1 }));
-      const interleaved = ['cpu', 'wasm'].includes(runtime.device.used);
-      const preprocess = await runtime.session(
-        preprocessGraph({ mean, std, ...size, pillow, interpolation, interleaved })
-      );
-      const patch = await runtime.session(patchGraph({ layers, embedding, ...size }));
+      const graphs = extractorGraphs(backbone, settings, size, ['cpu', 'wasm'].includes(runtime.device.used));
+      const preprocess = await runtime.session(graphs.preprocess);
+      const patch = await runtime.session(graphs.patch);
       return new Extractor(backbone, size, preprocess, patch, settings.resizeShorter, ranges);
     } catch (error) {
       await backbone.session.release();
@@ -112,6 +106,22 @@ export class Extractor {
   async release(): Promise<void> {
     await Promise.all([this.backbone.session, this.preprocess, this.patch].map(s => s.release()));
   }
+}
+
+/** The graphs before and behind the backbone. @param interleaved see PreprocessOptions */
+export function extractorGraphs(
+  { mean, std, channels, forms }: Backbone,
+  settings: Required<FitSettings>,
+  size: Size,
+  interleaved: boolean
+): { preprocess: Uint8Array; patch: Uint8Array } {
+  const { pillow, interpolation, embedding } = PRESETS[settings.preset];
+  // detectors of earlier versions have no weights
+  const layers = forms.map((form, i) => ({ form, channels: channels[i], weight: settings.layerWeights?.[i] ?? 1 }));
+  return {
+    preprocess: preprocessGraph({ mean, std, ...size, pillow, interpolation, interleaved }),
+    patch: patchGraph({ layers, embedding, ...size })
+  };
 }
 
 /** @throws GoodpartsError where the backbone cannot do what the settings ask for */

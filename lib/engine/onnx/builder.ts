@@ -6,7 +6,7 @@ type Attribute = number | string | number[] | { float: number };
 export type Dim = number | string;
 
 /** AttributeProto.AttributeType */
-const AttributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
+export const AttributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
 export function attribute(name: string, value: Attribute): AttributeProto {
   if (typeof value === 'string') return { name, type: AttributeType.string, s: Buffer.from(value) };
@@ -24,6 +24,8 @@ const valueInfo = (name: string, type: DataTypeName, dims: Dim[]): ValueInfoProt
     }
   }
 });
+
+type NumberArray = Float32Array | Float64Array | Int8Array | BigInt64Array;
 
 const CONTRIB = 'com.microsoft';
 
@@ -50,6 +52,10 @@ export class GraphBuilder {
 
   scalar(value: number): string {
     return this.floats(Float32Array.of(value), []);
+  }
+
+  double(value: number): string {
+    return this.initializer(DataType.double, Float64Array.of(value), []);
   }
 
   int8s(values: Int8Array, dims: number[]): string {
@@ -95,7 +101,7 @@ export class GraphBuilder {
     });
   }
 
-  private initializer(dataType: number, values: Float32Array | Int8Array | BigInt64Array, dims: number[]): string {
+  private initializer(dataType: number, values: NumberArray, dims: number[]): string {
     const name = `c${this.count++}`;
     const rawData = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     this.graph.initializer.push({ name, dims, dataType, rawData });

@@ -59,13 +59,25 @@ export interface ModelProto {
   irVersion: Int64;
   producerName?: string;
   opsetImport: { domain?: string; version: Int64 }[];
+  docString?: string;
+  metadataProps?: { key: string; value: string }[];
   graph: GraphProto;
   /** operators that the model defines itself */
   functions?: { node: NodeProto[] }[];
 }
 
 /** TensorProto.DataType */
-export const DataType = { float: 1, uint8: 2, int8: 3, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const;
+export const DataType = {
+  float: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  double: 11,
+  bfloat16: 16
+} as const;
 export type DataTypeName = keyof typeof DataType;
 
 export const toNumber = (n: Int64 | undefined): number => (typeof n === 'object' ? n.toNumber() : (n ?? 0));

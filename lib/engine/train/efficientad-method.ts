@@ -1,5 +1,7 @@
 import type { Extractor } from '../features';
+import { randomStream } from '../random';
 import type { Runtime } from '../runtime';
+import type { FitSettings } from '../types';
 import { percentile } from '../threshold';
 import { EfficientAd } from './efficientad';
 import { differencesGraph, findingGraph, type MapScale } from './efficientad-network';
@@ -14,16 +16,17 @@ const [LOW, HIGH] = [90, 99.5];
 /** Trains EfficientAD's student and autoencoder with the features of a backbone. */
 export class EfficientAdMethod implements Method {
   readonly task: EfficientAd;
-  readonly rate = 5e-4;
+  readonly batch = 2;
+  readonly rate = 1e-3;
 
   private constructor(
     private readonly runtime: Runtime,
     private readonly extractor: Extractor,
     private readonly teacher: Teacher,
-    private readonly random: () => number,
-    readonly batch: number
+    private readonly settings: Required<FitSettings>,
+    private readonly random: () => number
   ) {
-    this.task = new EfficientAd({ batch, ...extractor.size, features: teacher.features });
+    this.task = new EfficientAd({ batch: this.batch, ...extractor.size, features: teacher.features });
   }
 
   /** @param pictures all good ones */
@@ -31,11 +34,10 @@ export class EfficientAdMethod implements Method {
     runtime: Runtime,
     extractor: Extractor,
     pictures: AsyncIterable<Float32Array>,
-    random: () => number,
-    batch = 2
+    settings: Required<FitSettings>
   ): Promise<EfficientAdMethod> {
     const teacher = await Teacher.create(runtime, extractor, pictures);
-    return new EfficientAdMethod(runtime, extractor, teacher, random, batch);
+    return new EfficientAdMethod(runtime, extractor, teacher, settings, randomStream(settings.seed + 2 ** 16));
   }
 
   async feeds(pictures: Float32Array[], learning: boolean): Promise<Feeds> {
@@ -53,7 +55,8 @@ export class EfficientAdMethod implements Method {
 
   /** @see efficientad-network.ts for what the network takes and gives */
   async network(weights: Float32Array, heldOut: AsyncIterable<Float32Array>): Promise<Uint8Array> {
-    return findingGraph(this.extractor, this.teacher, this.task, weights, await this.scales(weights, heldOut));
+    const scales = await this.scales(weights, heldOut);
+    return findingGraph(this.extractor, this.teacher, this.task, weights, scales, this.settings);
   }
 
   /** How both maps come to one scale: the paper's quantiles of their values on good parts that were not learned. */

@@ -1,8 +1,9 @@
-import type { Extractor } from '../features';
+import { extractorGraphs, type Extractor } from '../features';
 import { GraphBuilder } from '../onnx/builder';
 import { fuse, type Part } from '../onnx/fuse';
 import { DataType, decodeModel, type ValueInfoProto } from '../onnx/proto';
 import { upgrade } from '../onnx/upgrade';
+import type { FitSettings } from '../types';
 import { GoodpartsError } from '../errors';
 import type { EfficientAd } from './efficientad';
 import { teacherGraph, type Teacher } from './teacher';
@@ -89,9 +90,10 @@ export async function findingGraph(
   teacher: Teacher,
   task: EfficientAd,
   weights: Float32Array,
-  scales: [MapScale, MapScale]
+  scales: [MapScale, MapScale],
+  settings: Required<FitSettings>
 ): Promise<Uint8Array> {
-  const { backbone } = extractor;
+  const { backbone, size } = extractor;
   const network = await backbone.model();
   const why = upgrade(network, GraphBuilder.opset);
   if (why)
@@ -110,8 +112,8 @@ export async function findingGraph(
     parts: [
       part('normalise/', normaliseGraph(backbone), { image: 'image' }),
       { model: network, prefix: 'backbone/', feeds: { [network.graph.input[0].name]: 'normalise/normalised' } },
-      part('patch/', extractor.patchModel(), Object.fromEntries(layers)),
-      part('teacher/', teacherGraph(teacher.scale, teacher.grid, extractor.size), { patches: 'patch/patches' }),
+      part('patch/', extractorGraphs(backbone, settings, size, false).patch, Object.fromEntries(layers)),
+      part('teacher/', teacherGraph(teacher.scale, teacher.grid, size), { patches: 'patch/patches' }),
       part('student/', combinedGraph(task, weights, scales), {
         image: 'image',
         features: 'teacher/features',

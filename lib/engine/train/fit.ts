@@ -5,7 +5,6 @@ import { GoodpartsError } from '../errors';
 import type { Extractor } from '../features';
 import { noImages } from '../fit';
 import { preprocessGraph, windowOf } from '../graphs/preprocess';
-import { randomStream } from '../random';
 import { int64, type Runtime, type Session } from '../runtime';
 import type { FitResult, FitSettings, FitStage, ImageInput, ImageLimits, RawImage, TrainingProgress } from '../types';
 import { AutoencoderMethod } from './autoencoder-method';
@@ -64,7 +63,13 @@ export class TrainingFit implements FitSession {
   static async open(parts: TrainingFitParts): Promise<TrainingFit> {
     const { inputWidth: width, inputHeight: height } = parts.settings;
     const graph = preprocessGraph({
-      ...{ width, height, pillow: false, interpolation: 'linear' },
+      ...{
+        width,
+        height,
+        pillow: false,
+        interpolation: 'linear',
+        interleaved: ['cpu', 'wasm'].includes(parts.runtime.device.used)
+      },
       mean: [0, 0, 0],
       std: [1, 1, 1]
     });
@@ -169,12 +174,7 @@ export class TrainingFit implements FitSession {
     const { settings, runtime, extractor } = this.parts;
     if (settings.method === 'autoencoder')
       return new AutoencoderMethod({ width: settings.inputWidth, height: settings.inputHeight });
-    return EfficientAdMethod.create(
-      runtime,
-      extractor!.value,
-      picturesOf(this.gallery),
-      randomStream(settings.seed + 2 ** 16)
-    );
+    return EfficientAdMethod.create(runtime, extractor!.value, picturesOf(this.gallery), settings);
   }
 
   /** Good pictures are scored by the trained network, and it is saved. */

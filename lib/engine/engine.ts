@@ -15,6 +15,7 @@ import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
+import { startTraining } from './train/start';
 import type {
   DetectorInfo,
   DeviceReport,
@@ -111,8 +112,13 @@ export class Engine {
     checkName(name);
     const complete = completeSettings(settings);
     const runtime = await this.resources.runtime();
-    const lease = await this.extractor(complete);
     const { store, options: engine } = this;
+    if (options.resume || complete.method !== 'patchcore') {
+      const { limits = {}, maxMemory } = engine;
+      const extractorFor = (wanted: Required<FitSettings>) => this.extractor(wanted);
+      return startTraining({ name, settings: complete, runtime, store, limits, maxMemory, options, extractorFor });
+    }
+    const lease = await this.extractor(complete);
     const { size } = lease.value;
     let note: string | undefined;
     let checkMemory: MemoryCheck;

@@ -81,7 +81,8 @@ const NETWORKS: Record<string, Task> = {
     features: 5,
     student: [4, 5, 6],
     autoencoder: 4,
-    latent: 3
+    latent: 3,
+    hard: 0.999
   })
 };
 

@@ -36,6 +36,8 @@ export interface Saved {
  */
 export class Checkpoint {
   private vectors?: string;
+  /** it has been written by this training */
+  private saved = false;
 
   private constructor(
     private readonly folder: string,
@@ -90,12 +92,19 @@ export class Checkpoint {
     if (before && before !== vectors) await fs.rm(path.join(this.folder, before), { force: true });
   }
 
+  /** Puts a file beside it, which goes with it. @returns its path. @throws GoodpartsError `store-write` */
+  async keep(name: string, bytes: Uint8Array): Promise<string> {
+    const file = path.join(this.folder, name);
+    await fs.writeFile(file, bytes).catch((error: Error) => {
+      throw unwritable(`the trained network in ${this.folder}`, error);
+    });
+    return file;
+  }
+
   /** Removes it: the training is over, or not wanted any more. */
   async remove(): Promise<void> {
     if (!this.saved || (await this.mine())) await fs.rm(this.folder, { recursive: true, force: true });
   }
-
-  private saved = false;
 
   private async mine(): Promise<boolean> {
     const text = await fs.readFile(path.join(this.folder, STATE), 'utf8').catch(() => '{}');

@@ -6,7 +6,7 @@ import type { Extractor } from '../features';
 import { noImages } from '../fit';
 import { preprocessGraph, windowOf } from '../graphs/preprocess';
 import { int64, type Runtime, type Session } from '../runtime';
-import type { FitResult, FitSettings, FitStage, ImageInput, ImageLimits, RawImage, TrainingProgress } from '../types';
+import type { FitResult, FitSettings, FitStage, ImageInput, ImageLimits, RawImage } from '../types';
 import { AutoencoderMethod } from './autoencoder-method';
 import type { Checkpoint, Saved } from './checkpoint';
 import { EfficientAdMethod } from './efficientad-method';
@@ -38,8 +38,8 @@ export interface TrainingFitParts {
   checkpoint: Checkpoint;
   /** what an interrupted training left */
   saved?: Saved;
-  /** opens the fit that makes a detector of the trained network: it scores good pictures and saves the version */
-  calibrate(network: Uint8Array, training: TrainingProgress): Promise<FitSession>;
+  /** opens the fit that makes a detector of the trained network, an .onnx file: it scores good pictures and saves the version */
+  calibrate(network: string): Promise<FitSession>;
 }
 
 /** A fit that trains a network: pictures are collected in a file, then it goes through them until it has learned them. */
@@ -153,7 +153,7 @@ export class TrainingFit implements FitSession {
       const { heldOut } = divided(this.images);
       const network = await method.network(weights, picturesOf(this.gallery, heldOut));
       const trainingMs = performance.now() - start;
-      const result = await this.calibrated(network, progress);
+      const result = await this.calibrated(await checkpoint.keep(`${settings.method}.onnx`, network));
       const { timing } = result;
       return {
         ...result,
@@ -178,11 +178,13 @@ export class TrainingFit implements FitSession {
   }
 
   /** Good pictures are scored by the trained network, and it is saved. */
-  private async calibrated(network: Uint8Array, progress: TrainingProgress): Promise<FitResult> {
-    this.calibration = await this.parts.calibrate(network, progress);
+  private async calibrated(network: string): Promise<FitResult> {
+    this.calibration = await this.parts.calibrate(network);
     try {
+      let done = 0;
       for await (const picture of picturesOf(this.gallery)) {
         this.check();
+        this.report('calibration', done++, this.images);
         await this.calibration.add(rawImage(picture, this.parts.settings));
       }
       return await this.calibration.finish();
@@ -198,7 +200,7 @@ export class TrainingFit implements FitSession {
     const window = windowOf(width, height, { width: inputWidth, height: inputHeight }, resizeShorter);
     const { input } = await this.preprocess.run({
       image: { data, dims: [height, width, 3] },
-      size: int64(1, 3, window.resizedHeight, window.resizedWidth),
+      size: int64(window.resizedHeight, window.resizedWidth),
       start: int64(window.top, window.left)
     });
     return input.data;

@@ -3,11 +3,12 @@ import type { FitOptions, FitSession } from '../engine';
 import { GoodpartsError } from '../errors';
 import type { Extractor } from '../features';
 import { memoryRoom } from '../memory';
+import { NetworkFit } from '../network/fit';
 import type { Runtime } from '../runtime';
 import type { DetectorStore } from '../store';
 import type { FitSettings, ImageLimits } from '../types';
 import { Checkpoint, type Saved } from './checkpoint';
-import { TrainingFit, trainingSize, type TrainingFitParts } from './fit';
+import { TrainingFit, trainingSize } from './fit';
 
 export interface TrainingStart {
   name: string;
@@ -19,7 +20,6 @@ export interface TrainingStart {
   maxMemory?: number;
   options: FitOptions;
   extractorFor(settings: Required<FitSettings>): Promise<Lease<Extractor>>;
-  calibrate: (settings: Required<FitSettings>) => TrainingFitParts['calibrate'];
 }
 
 /** What a step takes for each pixel of the network's input, bytes; measured at 256 x 256. */
@@ -48,12 +48,24 @@ export async function startTraining(start: TrainingStart): Promise<FitSession> {
       ...{ name, settings, runtime, extractor, limits, options },
       checkpoint: resumed?.checkpoint ?? (await Checkpoint.begin(home)),
       saved: resumed?.saved,
-      calibrate: start.calibrate(settings)
+      calibrate: network => calibrationOf(start, settings, network)
     });
   } catch (error) {
     extractor?.release();
     throw error;
   }
+}
+
+/** The trained network goes the way of any detector network: good pictures say what its numbers are for good parts. */
+function calibrationOf(
+  { name, runtime, store }: TrainingStart,
+  settings: Required<FitSettings>,
+  network: string
+): Promise<FitSession> {
+  // what makes a network out of pictures stays in the detector's settings; the file itself goes into the version
+  const { networkInput, reconstruction, inputWidth, inputHeight } = settings;
+  const given = { network, networkInput, reconstruction, inputWidth, inputHeight };
+  return NetworkFit.create({ name, settings: given, complete: settings, runtime, store, limits: {}, options: {} });
 }
 
 function withSize(settings: Required<FitSettings>): Required<FitSettings> {

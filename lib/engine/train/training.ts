@@ -100,10 +100,11 @@ export class Training {
     // ONNX Runtime holds this thread during a step: what came meanwhile gets its turn here
     await new Promise(resolve => setImmediate(resolve));
     this.parts.check();
-    if (this.gate) {
+    const { gate } = this;
+    if (gate) {
       await this.save(trainer);
       this.report(trainer, epochs, share);
-      await this.gate.closed;
+      await gate.closed;
       this.parts.check();
     }
     this.report(trainer, epochs, share);

@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engine';
 import { isBackboneId } from '../lib/engine/catalogue';
 import { isKnownId } from '../lib/engine/library';
-import { METHODS, PRECISIONS } from '../lib/engine/presets';
+import { METHODS, NETWORK_INPUTS, PRECISIONS, RECONSTRUCTIONS } from '../lib/engine/presets';
 import { UsageError, type Arguments, type Option } from './command';
 
 const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml'];
@@ -73,6 +73,21 @@ export const SETTINGS: Record<string, Option> = {
     type: 'string',
     value: 'N',
     help: 'of every random choice; same pictures, same seed, same detector; default 0'
+  },
+  network: {
+    type: 'string',
+    value: 'FILE',
+    help: 'an .onnx file that is a detector by itself (anomalib, EfficientAD, autoencoder): it is calibrated, nothing is learned'
+  },
+  'network-input': {
+    type: 'string',
+    value: 'NUMBERS',
+    help: `the numbers that it takes: ${NETWORK_INPUTS.join(', ')}; default auto`
+  },
+  reconstruction: {
+    type: 'string',
+    value: 'NAME',
+    help: `how an autoencoder's picture is compared: ${RECONSTRUCTIONS.join(' or ')}; default mse`
   }
 };
 
@@ -105,6 +120,7 @@ function backboneOf(text: string, store: string): string {
 export function fitSettings(args: Arguments): FitSettings {
   const preset = args.choice('preset', PRESETS);
   const backbone = args.text('backbone');
+  const network = args.text('network');
   const size = args.text('size');
   const { width, height } = size === undefined ? {} : sizeOf(size);
   const settings: FitSettings = {
@@ -127,7 +143,10 @@ export function fitSettings(args: Arguments): FitSettings {
     coresetRatio: args.number('coreset'),
     bankSize: args.number('bank'),
     memoryLimit: args.number('memory'),
-    seed: args.number('seed')
+    seed: args.number('seed'),
+    network: network && path.resolve(network),
+    networkInput: args.choice('network-input', NETWORK_INPUTS),
+    reconstruction: args.choice('reconstruction', RECONSTRUCTIONS)
   };
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }

@@ -40,8 +40,9 @@ A picture that cannot be read is named and left out.`,
     else {
       const { version, images, patches, bankSize, device, timing } = result;
       const left = bad ? `, ${bad} left out` : '';
+      const kept = patches ? `${bankSize} of ${patches} patches kept` : 'network calibrated';
       print(
-        `${result.name} ${version}: ${images} good pictures${left}, ${bankSize} of ${patches} patches kept, ` +
+        `${result.name} ${version}: ${images} good pictures${left}, ${kept}, ` +
           `${(timing.total / 1000).toFixed(1)} s on ${device.used}${device.note ? ` (${device.note})` : ''}`
       );
       if (result.note) print(result.note);

@@ -65,6 +65,12 @@ export interface Inspector<Input extends { width: number; height: number } = Pic
 
 type Timed<Input> = { input: Input; timing: Milliseconds };
 
+/** The answer to one picture that met an error of its own; any other error ends the call. */
+function asEntry(error: unknown): GoodpartsError {
+  if (error instanceof GoodpartsError) return error;
+  throw error;
+}
+
 /** A detector whose kind is told by its inspector. */
 export class LoadedDetector<Input extends { width: number; height: number }> implements Detector {
   private readonly pixelThreshold: number;
@@ -92,7 +98,8 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     const backbone = (performance.now() - backboneStart) / ready.length;
     const results: (ScoreResult | GoodpartsError)[] = [];
     const scoreNext = async ({ input, timing }: Timed<Input>, i: number, next: Inspect) =>
-      refusal(options, i) ?? this.finish(input, next, { ...timing, backbone, total: start }, options.map ?? true);
+      refusal(options, i) ??
+      this.finish(input, next, { ...timing, backbone, total: start }, options.map ?? true).catch(asEntry);
     let next = 0;
     for (const [i, p] of prepared.entries()) {
       const entry = p instanceof GoodpartsError ? p : await scoreNext(p, i, inspect[next++]);
@@ -112,8 +119,7 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     try {
       picture = await decode(image, limits);
     } catch (error) {
-      if (error instanceof GoodpartsError) return error;
-      throw error;
+      return asEntry(error);
     }
     const decoded = performance.now();
     const input = await this.inspector.prepare(picture);

@@ -11,6 +11,8 @@ import { locateBackbone } from './library';
 import { loadDetector } from './load';
 import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from './memory';
 import { planFit } from './plan';
+import { NetworkFit } from './network/fit';
+import { planNetwork } from './network/plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
 import { ResourceOptions, Resources } from './resources';
@@ -90,7 +92,7 @@ export interface FitSession {
 }
 
 /**
- * The PatchCore engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
+ * The engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
  * ONNX Runtime computes on the calling thread, so a service runs the engine in a process of its own (see lib/host).
  */
 export class Engine {
@@ -105,14 +107,18 @@ export class Engine {
   }
 
   /**
-   * Starts a fit into which images are put one by one.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `store-write`
+   * Starts a fit into which images are put one by one; with a `network` they only calibrate it.
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `network-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
     const complete = completeSettings(settings);
     const runtime = await this.resources.runtime();
     const { store, options: engine } = this;
+    if (complete.network && !options.resume) {
+      await store.checkWritable(name);
+      return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });
+    }
     if (options.resume || complete.method !== 'patchcore') {
       const { limits = {}, maxMemory } = engine;
       const extractorFor = (wanted: Required<FitSettings>) => this.extractor(wanted);
@@ -234,6 +240,7 @@ export class Engine {
    */
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
+    if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;

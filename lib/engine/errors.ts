@@ -27,6 +27,8 @@ export type ErrorCode =
   | 'backbone-input'
   | 'backbone-operators'
   | 'backbone-size'
+  | 'network-unknown'
+  | 'network-output'
   | 'runtime-missing'
   | 'store-write'
   | 'engine-stopped'

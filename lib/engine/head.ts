@@ -109,6 +109,9 @@ export interface ScoreMap {
   height: number;
 }
 
+/** What decides how a grid becomes a map. */
+export type MapSettings = Pick<Required<FitSettings>, 'preset' | 'inputWidth' | 'inputHeight' | 'smoothing'>;
+
 /** Patch distances to anomaly maps, in the network input's geometry or the original picture's. */
 export class MapHead {
   private readonly axes = new Map<string, Data>();
@@ -120,11 +123,7 @@ export class MapHead {
   }
 
   /** The map at the network input's size. */
-  inInput(
-    distances: Float32Array,
-    grid: { rows: number; columns: number },
-    settings: Required<FitSettings>
-  ): Promise<ScoreMap> {
+  inInput(distances: Float32Array, grid: { rows: number; columns: number }, settings: MapSettings): Promise<ScoreMap> {
     const { inputWidth: width, inputHeight: height } = settings;
     const window = { resizedWidth: width, resizedHeight: height, left: 0, top: 0 };
     return this.inOriginal(distances, grid, settings, window, { width, height });
@@ -134,7 +133,7 @@ export class MapHead {
   async inOriginal(
     distances: Float32Array,
     { rows, columns }: { rows: number; columns: number },
-    settings: Required<FitSettings>,
+    settings: MapSettings,
     window: Window,
     { width, height }: { width: number; height: number },
     full = true
@@ -154,7 +153,7 @@ export class MapHead {
   }
 
   /** The matrix of one axis; kept, as pictures of one camera share it. */
-  private axis(settings: Required<FitSettings>, grid: number, placement: Placement, transposed: boolean): Data {
+  private axis(settings: MapSettings, grid: number, placement: Placement, transposed: boolean): Data {
     const key = JSON.stringify([settings.preset, settings.smoothing, grid, placement, transposed]);
     const known = this.axes.get(key);
     if (known) return known;

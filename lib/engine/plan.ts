@@ -29,7 +29,7 @@ const CELLS = { power: 0.65, searches: 10, growth: 0.8 };
 /** A gathering of a detector's small texts: detector.json without scores, checksums, heads of the arrays; and bytes of one score. */
 const TEXTS = { base: 2600, score: 50 };
 
-const MB = 2 ** 20;
+export const MB = 2 ** 20;
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1];
 
 async function time(work: () => Promise<unknown> | unknown): Promise<number> {
@@ -39,7 +39,7 @@ async function time(work: () => Promise<unknown> | unknown): Promise<number> {
 }
 
 /** Median milliseconds of some work, after a first time that does not count. */
-async function usual(work: () => Promise<unknown>): Promise<number> {
+export async function usual(work: () => Promise<unknown>): Promise<number> {
   await work();
   const times: number[] = [];
   const end = performance.now() + REPEAT.ms;
@@ -48,7 +48,7 @@ async function usual(work: () => Promise<unknown>): Promise<number> {
 }
 
 /** A drawn picture of a size, as a camera would send it. */
-function drawn({ width, height }: { width: number; height: number }): Promise<Buffer> {
+export function drawn({ width, height }: { width: number; height: number }): Promise<Buffer> {
   const { data, ...size } = selfTestPicture();
   return sharp(data, { raw: { ...size, channels: 3 } })
     .resize(width, height, { fit: 'fill' })

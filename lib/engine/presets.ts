@@ -38,7 +38,10 @@ const shared = {
   memoryLimit: 256,
   neighbours: 9,
   smoothing: 4,
-  seed: 0
+  seed: 0,
+  network: '',
+  networkInput: 'auto' as const,
+  reconstruction: 'mse' as const
 };
 
 export const PRESETS: Record<PresetName, Preset> = {
@@ -91,6 +94,8 @@ export const PRESETS: Record<PresetName, Preset> = {
 const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
 export const METHODS: FitMethod[] = ['patchcore', 'autoencoder', 'efficientad'];
 export const PRECISIONS: Precision[] = ['float32', 'int8'];
+export const NETWORK_INPUTS: Required<FitSettings>['networkInput'][] = ['auto', 'unit', 'signed', 'imagenet'];
+export const RECONSTRUCTIONS: Required<FitSettings>['reconstruction'][] = ['mse', 'ssim'];
 
 type Rule = [key: keyof FitSettings, ok: (n: number) => boolean, says: string];
 const whole = Number.isInteger;
@@ -135,6 +140,9 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   if (!METHODS.includes(settings.method)) refuse('method', METHODS.join(', '), settings.method);
   if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
   if (!PRECISIONS.includes(settings.precision)) refuse('precision', PRECISIONS.join(' or '), settings.precision);
+  const { networkInput, reconstruction } = settings;
+  if (!NETWORK_INPUTS.includes(networkInput)) refuse('networkInput', NETWORK_INPUTS.join(', '), networkInput);
+  if (!RECONSTRUCTIONS.includes(reconstruction)) refuse('reconstruction', RECONSTRUCTIONS.join(' or '), reconstruction);
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(
       'fit-settings',

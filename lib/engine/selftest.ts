@@ -75,7 +75,7 @@ export function selfTestFiles(dimensions: number, { inputWidth, inputHeight }: R
 }
 
 /** Largest difference relative to the largest expected value. */
-function largestDifference(got: Float32Array, expected: Float32Array): number {
+export function largestDifference(got: Float32Array, expected: Float32Array): number {
   if (got.length !== expected.length) return Infinity;
   let [worst, scale] = [0, 0];
   expected.forEach((e, i) => {
@@ -112,12 +112,23 @@ export async function checkSelfTest(parts: Parts, arrays: Arrays, score: number,
     difference(got.map, arrays['selftest-map'].data as Float32Array),
     difference(Float32Array.of(got.score), Float32Array.of(score))
   );
+  return int8
+    ? accepted(worst, device, INT8_TOLERANCE, 'Fit again on this machine, or with the precision float32.')
+    : accepted(worst, device);
+}
+
+/** @throws GoodpartsError `detector-parity` where what a self-test gives differs by more than is accepted */
+export function accepted(
+  difference: number,
+  device: string,
+  tolerance = TOLERANCE,
+  advice = 'Set the device to cpu, or fit again.'
+): number {
   // a NaN must not pass for agreement
-  if (!(worst <= (int8 ? INT8_TOLERANCE : TOLERANCE)))
-    throw new GoodpartsError(
-      'detector-parity',
-      `The self-test of this detector differs by ${(worst * 100).toPrecision(2)} % on ${device}; it is not used there. ${int8 ? 'Fit again on this machine, or with the precision float32.' : 'Set the device to cpu, or fit again.'}`,
-      { difference: worst, device }
-    );
-  return worst;
+  if (difference <= tolerance) return difference;
+  throw new GoodpartsError(
+    'detector-parity',
+    `The self-test of this detector differs by ${(difference * 100).toPrecision(2)} % on ${device}; it is not used there. ${advice}`,
+    { difference, device }
+  );
 }

@@ -74,18 +74,34 @@ export interface FitSettings {
   smoothing?: number;
   /** seed of every random choice: same images, same seed, same bank */
   seed?: number;
+  /** path of an .onnx file that is a detector by itself; a fit with it only calibrates. Empty: PatchCore */
+  network?: string;
+  /** the numbers that such a network takes, of RGB: 0 to 1, -1 to 1, or normalised as ImageNet networks have it; `auto`: found by itself */
+  networkInput?: 'auto' | 'unit' | 'signed' | 'imagenet';
+  /** how the picture that an autoencoder gives back is compared: mean squared error, or 1 - structural similarity */
+  reconstruction?: 'mse' | 'ssim';
+}
+
+export interface Size {
+  width: number;
+  height: number;
 }
 
 /** Distribution of a quantity over the good training images, sorted ascending. */
 export interface Calibration {
-  /** how the scores were got: each image against the bank without its own patches, or perturbed copies of a single image */
-  method: 'leave-one-out' | 'perturbed';
+  /**
+   * how the scores were got: each image against the bank without its own patches, perturbed copies of a single image, or each image as
+   * the network scores it
+   */
+  method: 'leave-one-out' | 'perturbed' | 'scored';
   /** image scores */
   scores: number[];
   /** the highest value of each image's anomaly map */
   mapMaxima: number[];
   /** median of all map values */
   mapMedian: number;
+  /** thresholds that a network brings along, above which it calls a picture or a pixel anomalous */
+  own?: { score?: number; map?: number };
 }
 
 interface DetectorFacts {
@@ -94,7 +110,7 @@ interface DetectorFacts {
   current: boolean;
   /** ISO 8601 */
   created: string;
-  settings: FitSettings;
+  settings: Required<FitSettings>;
   images: number;
   calibration: Calibration;
 }
@@ -103,15 +119,53 @@ interface DetectorFacts {
 export interface PatchCoreInfo extends DetectorFacts {
   /** absent in what earlier versions of Goodparts saved */
   kind?: 'patchcore';
-  settings: Required<FitSettings>;
   bankSize: number;
   /** length of a patch embedding */
   dimensions: number;
   backboneSha256: string;
 }
 
+/** By whose conventions an ONNX detector is to be read. */
+export type NetworkFormat = 'anomalib' | 'anomalib-1' | 'efficientad' | 'autoencoder';
+
+/** How the network of an ONNX detector is fed and read, as it was recognised when it was calibrated. */
+export interface NetworkFacts {
+  format: NetworkFormat;
+  /** names of its outputs; `picture`: the one that an autoencoder gives back */
+  outputs: { score?: string; map?: string; picture?: string };
+  /** what it is given, pixels */
+  input: Size;
+  /** what a picture is resized to before `input` is cut out of its middle */
+  resized: Size;
+  /** the middle of `input` that its map covers */
+  covered: Size;
+  /** of RGB / 255 */
+  mean: number[];
+  std: number[];
+  /** of the picture that an autoencoder gives back */
+  reconstruction?: 'mse' | 'ssim';
+}
+
+/** Where a network came from. */
+export interface NetworkSource {
+  /** name of the file that it was read from */
+  file: string;
+  /** of network.onnx in the version: the same file, unless its weights lay beside it */
+  sha256: string;
+  bytes: number;
+  /** what wrote the file, and what the file says of itself, such as its licence */
+  producer?: string;
+  metadata: Record<string, string>;
+}
+
+/** A network that gives scores and maps by itself. */
+export interface OnnxInfo extends DetectorFacts {
+  kind: 'onnx';
+  network: NetworkFacts & { source: NetworkSource };
+}
+
 /** What is known of a version; `kind` says what it consists of, and so how it is loaded. */
-export type DetectorInfo = PatchCoreInfo;
+export type DetectorInfo = PatchCoreInfo | OnnxInfo;
 export type DetectorKind = NonNullable<DetectorInfo['kind']>;
 
 export interface Region {
@@ -178,6 +232,7 @@ export interface FitResult {
   name: string;
   version: string;
   images: number;
+  /** 0, as the bank and its radius, where a network was calibrated */
   patches: number;
   bankSize: number;
   /** covering radius: no patch that was learned is farther from its nearest bank patch */

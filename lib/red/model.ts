@@ -42,6 +42,10 @@ export interface ModelConfig extends NodeDef {
   reweight: '' | 'true' | 'false';
   smoothing: string | number;
   seed: string | number;
+  /** path of a detector network; blank: PatchCore */
+  network: string;
+  networkInput: Required<FitSettings>['networkInput'];
+  reconstruction: Required<FitSettings>['reconstruction'];
   device: Device;
   store: string;
   keepVersions: string | number;
@@ -95,7 +99,10 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     neighbours: optionalNumber(config, 'neighbours'),
     reweight: isBlank(config.reweight) ? undefined : String(config.reweight) === 'true',
     smoothing: optionalNumber(config, 'smoothing'),
-    seed: optionalNumber(config, 'seed')
+    seed: optionalNumber(config, 'seed'),
+    network: String(config.network ?? '').trim() || undefined,
+    networkInput: config.networkInput || undefined,
+    reconstruction: config.reconstruction || undefined
   };
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }

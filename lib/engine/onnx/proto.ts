@@ -60,8 +60,9 @@ export interface ModelProto {
   producerName?: string;
   opsetImport: { domain?: string; version: Int64 }[];
   docString?: string;
-  metadataProps?: { key: string; value: string }[];
   graph: GraphProto;
+  /** what the file says of itself */
+  metadataProps?: { key: string; value: string }[];
   /** operators that the model defines itself */
   functions?: { node: NodeProto[] }[];
 }

@@ -4,7 +4,7 @@ import type { FitOptions, FitSession } from '../engine';
 import { GoodpartsError } from '../errors';
 import type { Extractor } from '../features';
 import { noImages } from '../fit';
-import { preprocessGraph, windowOf } from '../graphs/preprocess';
+import { preprocessGraph } from '../graphs/preprocess';
 import { int64, type Runtime, type Session } from '../runtime';
 import type { FitResult, FitSettings, FitStage, ImageInput, ImageLimits, RawImage } from '../types';
 import { AutoencoderMethod } from './autoencoder-method';
@@ -196,12 +196,11 @@ export class TrainingFit implements FitSession {
 
   /** RGB in 0..1, [3, H, W], as large as the network's input. */
   private async prepare({ data, width, height }: Picture): Promise<Float32Array> {
-    const { inputWidth, inputHeight, resizeShorter } = this.parts.settings;
-    const window = windowOf(width, height, { width: inputWidth, height: inputHeight }, resizeShorter);
+    const { inputWidth, inputHeight } = this.parts.settings;
     const { input } = await this.preprocess.run({
       image: { data, dims: [height, width, 3] },
-      size: int64(window.resizedHeight, window.resizedWidth),
-      start: int64(window.top, window.left)
+      size: int64(inputHeight, inputWidth),
+      start: int64(0, 0)
     });
     return input.data;
   }

@@ -70,7 +70,8 @@ function calibrationOf(
 
 function withSize(settings: Required<FitSettings>): Required<FitSettings> {
   const { width, height } = trainingSize(settings);
-  return { ...settings, inputWidth: width, inputHeight: height };
+  // a detector network sees whole pictures: there is no crop
+  return { ...settings, inputWidth: width, inputHeight: height, resizeShorter: 0 };
 }
 
 function checkTeacher({ size, backbone }: Extractor, settings: Required<FitSettings>, saved?: Saved): void {

@@ -8,6 +8,7 @@ export class AutoencoderMethod implements Method {
   readonly task: Autoencoder;
   readonly batch = 4;
   readonly rate = 1e-3;
+  readonly length = 4000;
 
   constructor(private readonly size: { width: number; height: number }) {
     this.task = new Autoencoder({ batch: this.batch, ...size });

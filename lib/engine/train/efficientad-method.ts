@@ -18,6 +18,7 @@ export class EfficientAdMethod implements Method {
   readonly task: EfficientAd;
   readonly batch = 2;
   readonly rate = 1e-3;
+  readonly length = 1500;
 
   private constructor(
     private readonly runtime: Runtime,

@@ -10,6 +10,8 @@ export interface Method {
   readonly batch: number;
   /** learning rate at the start */
   readonly rate: number;
+  /** pictures that it takes to learn, counting each as often as it comes */
+  readonly length: number;
   /**
    * @param pictures as many as a step takes, RGB in 0..1, [3, H, W] each
    * @param learning these are learned, and may be changed a little for that

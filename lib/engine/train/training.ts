@@ -9,17 +9,15 @@ import { freshState, Trainer, type Feeds } from './trainer';
 
 /** Every fifth good picture is not learned from: by its loss a training ends, and by its score the threshold is drawn. */
 const HELD_OUT = 5;
-/** Pictures that a training of unsaid length goes through, counting each as often as it comes. */
-const LENGTH = 4000;
 const [FEWEST, MOST] = [10, 400];
 /** A training ends when so large a share of its epochs has brought nothing better. */
 const PATIENCE = 0.2;
 /** Between two checkpoints, ms. */
 const SAVE_EVERY = 15_000;
 
-/** Epochs for a number of pictures where nobody says how many. */
-export const epochsFor = (images: number): number =>
-  Math.min(MOST, Math.max(FEWEST, Math.round(LENGTH / Math.max(1, images))));
+/** Epochs where nobody says how many: all pictures together come `length` times, each as often as that gives. */
+export const epochsFor = (images: number, length: number): number =>
+  Math.min(MOST, Math.max(FEWEST, Math.round(length / Math.max(1, images))));
 
 /** Which pictures are learned and which are held out, by their indices; of too few none is spared, and all are both. */
 export function divided(images: number): { learned: number[]; heldOut: number[] } {
@@ -72,7 +70,7 @@ export class Training {
   async run(): Promise<{ weights: Float32Array; progress: TrainingProgress }> {
     const { runtime, method, gallery, saved, seed } = this.parts;
     const { learned, heldOut } = divided(gallery.count);
-    const epochs = this.parts.epochs || epochsFor(learned.length);
+    const epochs = this.parts.epochs || epochsFor(learned.length, method.length);
     const stepsPerEpoch = Math.ceil(learned.length / method.batch);
     const patience = Math.ceil(PATIENCE * epochs);
     const state = saved.state ?? freshState(method.task, randomStream(seed));

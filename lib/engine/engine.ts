@@ -17,7 +17,8 @@ import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
-import { startTraining } from './train/start';
+import { planTraining } from './train/plan';
+import { checkTeacher, startTraining, withSize } from './train/start';
 import type {
   DetectorInfo,
   DeviceReport,
@@ -241,6 +242,7 @@ export class Engine {
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
     if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
+    if (complete.method !== 'patchcore') return this.planTraining(withSize(complete), request);
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
@@ -251,6 +253,17 @@ export class Engine {
       return { ...plan, ...(refusal && { refusal }) };
     } finally {
       lease.release();
+    }
+  }
+
+  private async planTraining(settings: Required<FitSettings>, request: PlanRequest): Promise<FitPlan> {
+    const runtime = await this.resources.runtime();
+    const teacher = settings.method === 'efficientad' ? await this.extractor(settings) : undefined;
+    try {
+      if (teacher) checkTeacher(teacher.value, settings);
+      return await planTraining(runtime, settings, request, teacher?.value, this.options.maxMemory);
+    } finally {
+      teacher?.release();
     }
   }
 

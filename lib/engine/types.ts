@@ -264,7 +264,7 @@ export interface FitPlan {
   /** what the network is given, pixels */
   input: { width: number; height: number };
   device: DeviceReport;
-  fitSeconds: { images: number; coreset: number; calibration: number; save: number; total: number };
+  fitSeconds: { images: number; coreset: number; calibration: number; save: number; total: number; training?: number };
   /** peak of the fit's process */
   peakMemoryMb: number;
   /** on the store's disk while fitting, the new version included */

@@ -194,6 +194,17 @@ describe('training', function () {
     session.abort();
   });
 
+  it('can be planned', async () => {
+    const engine = new Engine({ store: scratch(), device: 'cpu' });
+    for (const method of ['autoencoder', 'efficientad'] as const) {
+      const plan = async (images: number) => engine.plan({ ...SMALL, method, epochs: 10 }, { images });
+      const [few, many] = [await plan(10), await plan(1000)];
+      assert.ok(few.fitSeconds.training! > 0 && few.detectorMb > 0.5 && few.scoreMs > 0);
+      assert.ok(many.fitSeconds.training! > 20 * few.fitSeconds.training!);
+      assert.equal(few.refusal, undefined);
+    }
+  });
+
   it('holds out every fifth picture, and none of a few', () => {
     assert.deepEqual(divided(7), { learned: [0, 1, 3, 4, 5, 6], heldOut: [2] });
     assert.deepEqual(divided(3), { learned: [0, 1, 2], heldOut: [0, 1, 2] });

@@ -7,11 +7,9 @@ import { noImages } from '../fit';
 import { preprocessGraph } from '../graphs/preprocess';
 import { int64, type Runtime, type Session } from '../runtime';
 import type { FitResult, FitSettings, FitStage, ImageInput, ImageLimits, RawImage } from '../types';
-import { AutoencoderMethod } from './autoencoder-method';
 import type { Checkpoint, Saved } from './checkpoint';
-import { EfficientAdMethod } from './efficientad-method';
 import { Gallery } from './gallery';
-import type { Method } from './method';
+import { methodFor } from './methods';
 import { divided, picturesOf, stopped, Training } from './training';
 
 /** Both networks halve their pictures five times at most. */
@@ -138,7 +136,7 @@ export class TrainingFit implements FitSession {
     };
     // from here on the pictures count: a restart need not ask for them again
     await checkpoint.save(saved);
-    const method = await this.method();
+    const method = await methodFor(runtime, settings, picturesOf(this.gallery), extractor?.value);
     try {
       this.training = new Training({
         ...{ runtime, method, checkpoint, saved, gallery: this.gallery },
@@ -168,13 +166,6 @@ export class TrainingFit implements FitSession {
     } finally {
       await method.release();
     }
-  }
-
-  private async method(): Promise<Method> {
-    const { settings, runtime, extractor } = this.parts;
-    if (settings.method === 'autoencoder')
-      return new AutoencoderMethod({ width: settings.inputWidth, height: settings.inputHeight });
-    return EfficientAdMethod.create(runtime, extractor!.value, picturesOf(this.gallery), settings);
   }
 
   /** Good pictures are scored by the trained network, and it is saved. */

@@ -40,7 +40,8 @@ export async function startTraining(start: TrainingStart): Promise<FitSession> {
       `There is no interrupted training of "${name}": send images of good parts.`
     );
   const settings = resumed?.saved.settings ?? withSize(start.settings);
-  checkMemory(settings, start.maxMemory);
+  const refused = refusedFor(memoryOf(settings), memoryRoom(start.maxMemory));
+  if (refused) throw refused;
   const extractor = settings.method === 'efficientad' ? await start.extractorFor(settings) : undefined;
   try {
     if (extractor) checkTeacher(extractor.value, settings, resumed?.saved);
@@ -68,13 +69,13 @@ function calibrationOf(
   return NetworkFit.create({ name, settings: given, complete: settings, runtime, store, limits: {}, options: {} });
 }
 
-function withSize(settings: Required<FitSettings>): Required<FitSettings> {
+export function withSize(settings: Required<FitSettings>): Required<FitSettings> {
   const { width, height } = trainingSize(settings);
   // a detector network sees whole pictures: there is no crop
   return { ...settings, inputWidth: width, inputHeight: height, resizeShorter: 0 };
 }
 
-function checkTeacher({ size, backbone }: Extractor, settings: Required<FitSettings>, saved?: Saved): void {
+export function checkTeacher({ size, backbone }: Extractor, settings: Required<FitSettings>, saved?: Saved): void {
   const { inputWidth: width, inputHeight: height } = settings;
   if (saved && saved.backboneSha256 !== backbone.sha256)
     throw new GoodpartsError(
@@ -89,13 +90,16 @@ function checkTeacher({ size, backbone }: Extractor, settings: Required<FitSetti
   );
 }
 
-function checkMemory({ method, inputWidth, inputHeight }: Required<FitSettings>, maxMemory?: number): void {
-  if (method === 'patchcore') return;
-  const base = process.memoryUsage().rss;
-  const need = Math.ceil((base + BYTES_A_PIXEL[method] * inputWidth * inputHeight) / 2 ** 20);
-  const room = memoryRoom(maxMemory);
-  if (need <= room) return;
-  throw new GoodpartsError(
+/** MB that the process of a training takes. */
+export function memoryOf({ method, inputWidth, inputHeight }: Required<FitSettings>): number {
+  const step = method === 'patchcore' ? 0 : BYTES_A_PIXEL[method] * inputWidth * inputHeight;
+  return Math.ceil((process.memoryUsage().rss + step) / 2 ** 20);
+}
+
+/** Why a training that needs so much is refused where there is only so much room, both in MB. */
+export function refusedFor(need: number, room: number): GoodpartsError | undefined {
+  if (need <= room) return undefined;
+  return new GoodpartsError(
     'fit-memory',
     `This training would need ${need} MB of memory, and ${room} MB is the most that it may take: take a smaller input size, or free memory.`,
     { needed: need, room }

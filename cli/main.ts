@@ -7,7 +7,9 @@ import { plan } from './commands/plan';
 import { remove } from './commands/delete';
 import { doctor } from './commands/doctor';
 import { evaluate } from './commands/evaluate';
+import { exportDetector } from './commands/export';
 import { fit } from './commands/fit';
+import { importDetector } from './commands/import';
 import { list } from './commands/list';
 import { models } from './commands/models';
 import { sample } from './commands/sample';
@@ -21,6 +23,8 @@ const COMMANDS: Record<string, Command> = {
   list,
   activate,
   delete: remove,
+  export: exportDetector,
+  import: importDetector,
   models,
   plan,
   sample,

@@ -4,6 +4,7 @@ import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engi
 import { isBackboneId } from '../lib/engine/catalogue';
 import { isKnownId } from '../lib/engine/library';
 import { METHODS, NETWORK_INPUTS, PRECISIONS, RECONSTRUCTIONS } from '../lib/engine/presets';
+import type { LimitRule } from '../lib/engine/threshold';
 import { UsageError, type Arguments, type Option } from './command';
 
 const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml'];
@@ -16,6 +17,30 @@ export const STORE: Record<string, Option> = {
 export const DEVICE: Record<string, Option> = {
   device: { type: 'string', value: 'DEVICE', help: `${DEVICES.join(', ')}; default auto` }
 };
+export const VERSION: Record<string, Option> = {
+  version: { type: 'string', value: 'VERSION', help: 'instead of the current one' }
+};
+const DEFAULT_RULE = '99%';
+export const LIMIT: Record<string, Option> = {
+  threshold: {
+    type: 'string',
+    value: 'RULE',
+    help: `a score, 99% or 3sigma of the good parts' scores; default ${DEFAULT_RULE}`
+  }
+};
+
+/** `--threshold`: `0.8`, `99%`, `3sigma`. */
+export function limitRule(args: Arguments): LimitRule {
+  const text = args.text('threshold') ?? DEFAULT_RULE;
+  const match = /^(-?\d*\.?\d+(?:e[+-]?\d+)?)(%|sigma)?$/i.exec(text.trim());
+  if (!match) throw new UsageError(`--threshold takes a score, a percentile as 99%, or 3sigma, not "${text}"`);
+  const value = Number(match[1]);
+  if (match[2] === undefined) return { method: 'fixed', value };
+  if (match[2] !== '%') return { method: 'sigma', value };
+  if (value < 0 || value > 100) throw new UsageError(`--threshold: a percentile is from 0% to 100%, not "${text}"`);
+  return { method: 'percentile', value };
+}
+
 /** Of a fit: what it may take of this machine. */
 export const ROOM: Record<string, Option> = {
   'max-memory': {

@@ -1,24 +1,11 @@
 import fs from 'node:fs';
 import { GoodpartsError } from '../../lib/engine/errors';
-import { limitOf, type LimitRule } from '../../lib/engine/threshold';
+import { limitOf } from '../../lib/engine/threshold';
 import { about, picturesIn, readPicture } from '../../lib/pictures';
-import { EXIT, UsageError, type Command } from '../command';
-import { DEVICE, engineOptions, STORE } from '../options';
+import { EXIT, type Command } from '../command';
+import { DEVICE, engineOptions, LIMIT, limitRule, STORE, VERSION } from '../options';
 import { note, print, printJson } from '../output';
 import { withEngine } from '../run';
-
-const DEFAULT_RULE = '99%';
-
-/** `0.8`, `99%`, `3sigma`. */
-function ruleOf(text: string): LimitRule {
-  const match = /^(-?\d*\.?\d+(?:e[+-]?\d+)?)(%|sigma)?$/i.exec(text.trim());
-  if (!match) throw new UsageError(`--threshold takes a score, a percentile as 99%, or 3sigma, not "${text}"`);
-  const value = Number(match[1]);
-  if (match[2] === undefined) return { method: 'fixed', value };
-  if (match[2] !== '%') return { method: 'sigma', value };
-  if (value < 0 || value > 100) throw new UsageError(`--threshold: a percentile is from 0% to 100%, not "${text}"`);
-  return { method: 'percentile', value };
-}
 
 /** Folders stand for the pictures in them. */
 async function filesOf(operands: string[]): Promise<string[]> {
@@ -34,12 +21,8 @@ export const score: Command = {
   summary: 'score pictures with a detector',
   operands: '<detector> <files...>',
   options: {
-    threshold: {
-      type: 'string',
-      value: 'RULE',
-      help: `a score, 99% or 3sigma of the good parts' scores; default ${DEFAULT_RULE}`
-    },
-    version: { type: 'string', value: 'VERSION', help: 'instead of the current one' },
+    ...LIMIT,
+    ...VERSION,
     'fail-on-ng': { type: 'boolean', help: 'exit with 1 when a picture is NG' },
     json: { type: 'boolean', help: 'one JSON object a line and picture' },
     ...DEVICE,
@@ -50,7 +33,7 @@ Prints verdict, score and file of each picture, one a line; NG is a score above 
 Pictures that cannot be scored are named on stderr; the others are scored all the same, and the exit code is 1.`,
   async run(args) {
     const [name, ...operands] = args.operands;
-    const rule = ruleOf(args.text('threshold') ?? DEFAULT_RULE);
+    const rule = limitRule(args);
     const version = args.text('version');
     const json = args.flag('json');
     const files = await filesOf(operands);

@@ -4,6 +4,7 @@ import type { Urgency } from './deadline';
 import type { Detector, LoadParts } from './detector';
 import { doctorChecks, type DoctorSubject } from './doctor';
 import { GoodpartsError } from './errors';
+import { exportOnnx } from './export';
 import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
 import { Int8Fit, type Int8Parts } from './int8';
@@ -17,8 +18,9 @@ import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
+import type { LimitRule } from './threshold';
 import { planTraining } from './train/plan';
-import { checkTeacher, startTraining, withSize } from './train/start';
+import { startTraining } from './train/start';
 import type {
   DetectorInfo,
   DeviceReport,
@@ -242,7 +244,11 @@ export class Engine {
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
     if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
-    if (complete.method !== 'patchcore') return this.planTraining(withSize(complete), request);
+    if (complete.method !== 'patchcore') {
+      const runtime = await this.resources.runtime();
+      const extractorFor = (wanted: Required<FitSettings>) => this.extractor(wanted);
+      return planTraining({ runtime, settings: complete, maxMemory: this.options.maxMemory, extractorFor }, request);
+    }
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
@@ -256,14 +262,19 @@ export class Engine {
     }
   }
 
-  private async planTraining(settings: Required<FitSettings>, request: PlanRequest): Promise<FitPlan> {
-    const runtime = await this.resources.runtime();
-    const teacher = settings.method === 'efficientad' ? await this.extractor(settings) : undefined;
+  /**
+   * A version (the current one by default) as one ONNX model that runs without this package; see `exportOnnx`.
+   * @param limit from which score on a picture is anomalous
+   * @throws GoodpartsError as `load`, and `export-*`
+   */
+  async exportOnnx(name: string, limit: LimitRule, version?: string): Promise<Uint8Array> {
+    const stored = await this.store.read(name, version ?? (await this.store.current(name)));
+    const { settings } = stored.info;
+    const extractor = await this.extractor(settings, stored.arrays.ranges as RangeArray | undefined);
     try {
-      if (teacher) checkTeacher(teacher.value, settings);
-      return await planTraining(runtime, settings, request, teacher?.value, this.options.maxMemory);
+      return await exportOnnx({ stored, extractor: extractor.value, limit });
     } finally {
-      teacher?.release();
+      extractor.release();
     }
   }
 

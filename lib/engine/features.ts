@@ -54,7 +54,7 @@ export class Extractor {
     try {
       const size = sizeFor(backbone, { width: settings.inputWidth, height: settings.inputHeight });
       checkSuits(backbone, settings, size);
-      const graphs = extractorGraphs(backbone, settings, size, ['cpu', 'wasm'].includes(runtime.device.used));
+      const graphs = extractorGraphs(backbone, settings, size, interleaves(runtime));
       const preprocess = await runtime.session(graphs.preprocess);
       const patch = await runtime.session(graphs.patch);
       return new Extractor(backbone, size, preprocess, patch, settings.resizeShorter, ranges);
@@ -64,14 +64,8 @@ export class Extractor {
     }
   }
 
-  async prepare({ data, width, height }: Picture): Promise<Prepared> {
-    const window = windowOf(width, height, this.size, this.resizeShorter);
-    const { input } = await this.preprocess.run({
-      image: { data, dims: [height, width, 3] },
-      size: int64(window.resizedHeight, window.resizedWidth),
-      start: int64(window.top, window.left)
-    });
-    return { input: input.data, window, width, height };
+  prepare(picture: Picture): Promise<Prepared> {
+    return prepare(this.preprocess, picture, windowOf(picture.width, picture.height, this.size, this.resizeShorter));
   }
 
   /** Prepared pictures as the backbone takes them. */
@@ -106,6 +100,23 @@ export class Extractor {
   async release(): Promise<void> {
     await Promise.all([this.backbone.session, this.preprocess, this.patch].map(s => s.release()));
   }
+}
+
+/** Whether pictures are resized as they come; see PreprocessOptions. */
+export const interleaves = ({ device }: Runtime): boolean => ['cpu', 'wasm'].includes(device.used);
+
+/** Runs a pre-process graph on a picture. */
+export async function prepare(
+  preprocess: Session,
+  { data, width, height }: Picture,
+  window: Window
+): Promise<Prepared> {
+  const { input } = await preprocess.run({
+    image: { data, dims: [height, width, 3] },
+    size: int64(window.resizedHeight, window.resizedWidth),
+    start: int64(window.top, window.left)
+  });
+  return { input: input.data, window, width, height };
 }
 
 /** The graphs before and behind the backbone. @param interleaved see PreprocessOptions */

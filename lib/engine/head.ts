@@ -48,11 +48,16 @@ export function createSearch(
   settings: Required<FitSettings>,
   arrays?: Arrays
 ): Promise<SearchHead> {
-  const { distance, score } = PRESETS[settings.preset];
-  const rating = { neighbours: settings.reweight ? settings.neighbours : 0, distance, score };
+  const rating = ratingOf(settings);
   return pays(bank.length / dimensions, runtime.device.used)
     ? LargeSearch.create(runtime, bank, dimensions, rating, arrays)
     : WholeSearch.create(runtime, bank, dimensions, rating);
+}
+
+/** How a detector of these settings measures patches and scores an image. */
+export function ratingOf({ preset, reweight, neighbours }: Required<FitSettings>): Rating {
+  const { distance, score } = PRESETS[preset];
+  return { neighbours: reweight ? neighbours : 0, distance, score };
 }
 
 /** Compares every patch with the whole bank. */

@@ -113,6 +113,8 @@ interface DetectorFacts {
   settings: Required<FitSettings>;
   images: number;
   calibration: Calibration;
+  /** what it was called where it was fitted, if it came in a bundle */
+  imported?: { name: string; version: string };
 }
 
 /** A memory bank of the patches of good parts. */

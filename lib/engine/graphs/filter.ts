@@ -1,4 +1,5 @@
 import type { GraphBuilder } from '../onnx/builder';
+import type { Memory } from './rank';
 import { rotate, Rotation } from './rotation';
 
 /** What is compared to find the nearest bank patches: ||b||^2 - 2 q b, as ||q||^2 is the same for the whole row. */
@@ -28,20 +29,16 @@ export interface CoarseBlock {
 /** More blocks than this would only make the graph large. */
 const MAX_BLOCKS = 64;
 
-/** Exact up to rounding: one float32 MatMul a block. `bank` is [M, D]; `norms` ||b||^2. */
-export function float32Filter(g: GraphBuilder, bank: Float32Array, dimensions: number, norms: string): Filter {
-  const size = bank.length / dimensions;
+/**
+ * Exact up to rounding: one float32 MatMul a block. `bank` is [M, D]; `norms` ||b||^2. ONNX Runtime turns the blocks when it loads the
+ * graph, not at each run.
+ */
+export function float32Filter(g: GraphBuilder, { bank, norms, size }: Memory): Filter {
   const step = stepOf(size, 2048);
-  const blocks = blocksOf(size, step).map(([from, count]) => {
-    const block = transposed(bank, from, count, dimensions);
-    return {
-      bank: g.floats(
-        block.map(x => -2 * x),
-        [dimensions, count]
-      ),
-      norms: slice(g, norms, from, count)
-    };
-  });
+  const blocks = blocksOf(size, step).map(([from, count]) => ({
+    bank: g.op('Mul', [g.op('Transpose', [slice(g, bank, from, count)], { perm: [1, 0] }), g.scalar(-2)]),
+    norms: slice(g, norms, from, count)
+  }));
   return {
     step,
     exact: true,
@@ -91,14 +88,7 @@ function blocksOf(size: number, step: number): [number, number][] {
   return Array.from({ length: Math.ceil(size / step) }, (_, i) => [i * step, Math.min(step, size - i * step)]);
 }
 
-function slice(g: GraphBuilder, norms: string, from: number, count: number): string {
-  return g.op('Slice', [norms, g.ints(from), g.ints(from + count), g.ints(0)]);
-}
-
-/** Rows `from` to `from + count` of a row-major matrix as columns, [D, count]. */
-function transposed(rows: Float32Array, from: number, count: number, dimensions: number): Float32Array {
-  const into = new Float32Array(dimensions * count);
-  for (let j = 0; j < count; j++)
-    for (let d = 0; d < dimensions; d++) into[d * count + j] = rows[(from + j) * dimensions + d];
-  return into;
+/** `count` rows from `from` on. */
+function slice(g: GraphBuilder, rows: string, from: number, count: number): string {
+  return g.op('Slice', [rows, g.ints(from), g.ints(from + count), g.ints(0)]);
 }

@@ -10,9 +10,13 @@ export function mapGraph(): Uint8Array {
   const grid = g.input('grid', 'float', ['h', 'w']);
   const rows = g.input('rows', 'float', ['H', 'h']);
   const columns = g.input('columns', 'float', ['w', 'W']);
-  g.output(g.op('MatMul', [g.op('MatMul', [rows, grid]), columns]), 'map', 'float', ['H', 'W']);
+  g.output(spread(g, grid, rows, columns), 'map', 'float', ['H', 'W']);
   return g.build();
 }
+
+/** rows (grid) columns. */
+export const spread = (g: GraphBuilder, grid: string, rows: string, columns: string): string =>
+  g.op('MatMul', [g.op('MatMul', [rows, grid]), columns]);
 
 /** A dense matrix, row-major [rows, columns]. */
 export interface Matrix {

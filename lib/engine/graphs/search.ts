@@ -37,10 +37,8 @@ export function searchGraph(options: SearchOptions): Uint8Array {
   const norms = g.input('norms', 'float', [size]);
   const shape = [size, dimensions];
   const bank = options.coarse ? g.input('bank', 'float', shape) : g.floats(options.bank, shape);
-  const filter = options.coarse
-    ? int8Filter(g, options.coarse, norms)
-    : float32Filter(g, options.bank, dimensions, norms);
   const memory = { bank, norms, size };
+  const filter = options.coarse ? int8Filter(g, options.coarse, norms) : float32Filter(g, memory);
   const found = nearestOf(g, patches, candidates(g, patches, filter, size), memory);
   const { distances } = distancesOf(g, found, options);
   if (!isWeighted(options, size)) {

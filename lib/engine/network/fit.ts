@@ -121,7 +121,13 @@ export class NetworkFit implements FitSession {
       name,
       kind: 'onnx' as const,
       created: new Date().toISOString(),
-      settings: { ...this.parts.complete, inputWidth: facts.input.width, inputHeight: facts.input.height },
+      // whatever backbone was chosen, none is needed
+      settings: {
+        ...this.parts.complete,
+        backbone: 'embedded',
+        inputWidth: facts.input.width,
+        inputHeight: facts.input.height
+      },
       images: this.images,
       network: { ...facts, source: file.source },
       calibration,

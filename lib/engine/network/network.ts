@@ -1,11 +1,11 @@
 import type { Picture } from '../decode';
 import { GoodpartsError } from '../errors';
-import type { Prepared } from '../features';
-import { preprocessGraph, type Window } from '../graphs/preprocess';
+import { interleaves, prepare, type Prepared } from '../features';
+import { preprocessGraph } from '../graphs/preprocess';
 import { reconstructionGraph } from '../graphs/reconstruction';
 import { cutModel, pictureInput } from '../onnx/cut';
 import type { ModelProto } from '../onnx/proto';
-import { type Data, int64, type Runtime, type Session } from '../runtime';
+import type { Data, Runtime, Session } from '../runtime';
 import { firstLine } from '../taps';
 import type { NetworkFacts, Size } from '../types';
 import { unbound } from './graph';
@@ -48,19 +48,16 @@ export class Network {
       throw new GoodpartsError('network-output', `ONNX Runtime cannot load ${file}: ${firstLine(error)}`);
     });
     const { mean, std, input } = plan;
-    const interleaved = ['cpu', 'wasm'].includes(runtime.device.used);
+    const interleaved = interleaves(runtime);
     const options = { mean, std, ...input, pillow: false, interpolation: 'linear' as const, interleaved };
     return new Network(runtime, plan, file, await runtime.session(preprocessGraph(options)), session);
   }
 
-  async prepare({ data, width, height }: Picture): Promise<Prepared> {
-    const window = this.window();
-    const { input } = await this.preprocess.run({
-      image: { data, dims: [height, width, 3] },
-      size: int64(window.resizedHeight, window.resizedWidth),
-      start: int64(window.top, window.left)
-    });
-    return { input: input.data, window, width, height };
+  /** The middle of the resized picture. */
+  prepare(picture: Picture): Promise<Prepared> {
+    const { input, resized } = this.plan;
+    const window = { resizedWidth: resized.width, resizedHeight: resized.height, ...middle(resized, input) };
+    return prepare(this.preprocess, picture, window);
   }
 
   /** @throws GoodpartsError `network-output` where it cannot compute the picture, or gives what is no score and no map */
@@ -75,12 +72,6 @@ export class Network {
     const map = outputs.map === undefined ? undefined : this.mapOf(outputs.map, found[outputs.map]);
     const score = outputs.score === undefined ? highest(map!.data) : this.scoreOf(outputs.score, found[outputs.score]);
     return { score, map };
-  }
-
-  /** Where the window that the network is given lies in the resized picture: in its middle. */
-  private window(): Window {
-    const { input, resized } = this.plan;
-    return { resizedWidth: resized.width, resizedHeight: resized.height, ...middle(resized, input) };
   }
 
   private async compare(given: Data, back: Data): Promise<Answer> {

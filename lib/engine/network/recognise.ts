@@ -90,7 +90,7 @@ const present = (names: Names): Names => Object.fromEntries(Object.entries(names
 
 function unknown({ output }: GraphProto, file: string): GoodpartsError {
   const list = output.map(({ name, type }) => {
-    const dims = type?.tensorType?.shape?.dim.map(d => d.dimParam ?? toNumber(d.dimValue)) ?? ['?'];
+    const dims = type?.tensorType?.shape?.dim.map(d => d.dimParam || toNumber(d.dimValue) || '?') ?? ['?'];
     return `${name} [${dims.join(', ')}]`;
   });
   return new GoodpartsError(

@@ -60,9 +60,8 @@ export interface ModelProto {
   producerName?: string;
   opsetImport: { domain?: string; version: Int64 }[];
   docString?: string;
-  graph: GraphProto;
-  /** what the file says of itself */
   metadataProps?: { key: string; value: string }[];
+  graph: GraphProto;
   /** operators that the model defines itself */
   functions?: { node: NodeProto[] }[];
 }

@@ -2,10 +2,10 @@ import type { Lease } from '../cache';
 import { decode, type Picture } from '../decode';
 import type { FitOptions, FitSession } from '../engine';
 import { GoodpartsError } from '../errors';
-import type { Extractor } from '../features';
+import { interleaves, prepare, type Extractor } from '../features';
 import { noImages } from '../fit';
 import { preprocessGraph } from '../graphs/preprocess';
-import { int64, type Runtime, type Session } from '../runtime';
+import type { Runtime, Session } from '../runtime';
 import type { FitResult, FitSettings, FitStage, ImageInput, ImageLimits, RawImage } from '../types';
 import type { Checkpoint, Saved } from './checkpoint';
 import { Gallery } from './gallery';
@@ -60,17 +60,9 @@ export class TrainingFit implements FitSession {
   /** @throws GoodpartsError `store-write` */
   static async open(parts: TrainingFitParts): Promise<TrainingFit> {
     const { inputWidth: width, inputHeight: height } = parts.settings;
-    const graph = preprocessGraph({
-      ...{
-        width,
-        height,
-        pillow: false,
-        interpolation: 'linear',
-        interleaved: ['cpu', 'wasm'].includes(parts.runtime.device.used)
-      },
-      mean: [0, 0, 0],
-      std: [1, 1, 1]
-    });
+    const values = { mean: [0, 0, 0], std: [1, 1, 1] };
+    const how = { pillow: false, interpolation: 'linear' as const, interleaved: interleaves(parts.runtime) };
+    const graph = preprocessGraph({ width, height, ...values, ...how });
     const gallery = await Gallery.open(parts.checkpoint.pictures, { width, height });
     return new TrainingFit(parts, gallery, await parts.runtime.session(graph));
   }
@@ -186,14 +178,9 @@ export class TrainingFit implements FitSession {
   }
 
   /** RGB in 0..1, [3, H, W], as large as the network's input. */
-  private async prepare({ data, width, height }: Picture): Promise<Float32Array> {
-    const { inputWidth, inputHeight } = this.parts.settings;
-    const { input } = await this.preprocess.run({
-      image: { data, dims: [height, width, 3] },
-      size: int64(inputHeight, inputWidth),
-      start: int64(0, 0)
-    });
-    return input.data;
+  private async prepare(picture: Picture): Promise<Float32Array> {
+    const { inputWidth: resizedWidth, inputHeight: resizedHeight } = this.parts.settings;
+    return (await prepare(this.preprocess, picture, { resizedWidth, resizedHeight, left: 0, top: 0 })).input;
   }
 
   private async close(): Promise<void> {

@@ -9,8 +9,9 @@ import { randomStream } from '../random';
 import type { Runtime } from '../runtime';
 import type { FitPlan, FitSettings, PlanRequest } from '../types';
 import { methodFor } from './methods';
-import { memoryOf, refusedFor } from './start';
-import { freshState, Trainer } from './trainer';
+import type { Method } from './method';
+import { checkTeacher, memoryOf, refusedFor, withSize, type TrainingPlace } from './start';
+import { freshState, Trainer, type Feeds } from './trainer';
 import { divided, epochsFor } from './training';
 
 /** Steps that are measured, after one that does not count. */
@@ -19,9 +20,23 @@ const STEPS = 3;
 /**
  * Predicts a training from some of its steps, with drawn pictures, and the detector from an untrained one, which is as large and as fast.
  * That it may end early is not counted. Saves nothing.
- * @param settings with a size that a training can take
+ * @throws GoodpartsError `backbone-*`
  */
 export async function planTraining(
+  { runtime, settings: wanted, maxMemory, extractorFor }: TrainingPlace,
+  request: PlanRequest
+): Promise<FitPlan> {
+  const settings = withSize(wanted);
+  const teacher = settings.method === 'efficientad' ? await extractorFor(settings) : undefined;
+  try {
+    if (teacher) checkTeacher(teacher.value, settings);
+    return await measured(runtime, settings, request, teacher?.value, maxMemory);
+  } finally {
+    teacher?.release();
+  }
+}
+
+async function measured(
   runtime: Runtime,
   settings: Required<FitSettings>,
   request: PlanRequest,
@@ -37,29 +52,9 @@ export async function planTraining(
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'goodparts-plan-'));
   const method = await methodFor(runtime, settings, each(), extractor);
   try {
-    const state = freshState(method.task, random);
-    const course = { rate: method.rate, epochs: 2, stepsPerEpoch: STEPS, patience: 0 };
-    const trainer = await Trainer.create(runtime, method.task, course, state);
-    let stepMs = 0;
-    try {
-      const batch = Array.from({ length: method.batch }, (_, i) => pictures[i % 2]);
-      let last = 0;
-      const times: number[] = [];
-      const learn = async (): ReturnType<typeof method.feeds> => {
-        if (last) times.push(performance.now() - last);
-        last = performance.now();
-        return method.feeds(batch, true);
-      };
-      const heldOut = [await method.feeds(batch, false)];
-      await trainer.epoch(learn, heldOut, async () => undefined);
-      last = 0;
-      await trainer.epoch(learn, heldOut, async () => undefined);
-      stepMs = times.sort((a, b) => a - b)[times.length >> 1];
-    } finally {
-      await trainer.release();
-    }
+    const stepMs = await stepTime(runtime, method, pictures);
     const file = path.join(folder, `${settings.method}.onnx`);
-    await fs.writeFile(file, await method.network(state.best, each()));
+    await fs.writeFile(file, await method.network(method.task.parameters.initial(random), each()));
     const plan = await planNetwork(runtime, { network: file, inputWidth, inputHeight }, request);
     const { learned, heldOut } = divided(request.images);
     const epochs = settings.epochs || epochsFor(learned.length, method.length);
@@ -79,5 +74,25 @@ export async function planTraining(
   } finally {
     await method.release();
     await fs.rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Median milliseconds of a step, what it is fed included. */
+async function stepTime(runtime: Runtime, method: Method, pictures: Float32Array[]): Promise<number> {
+  const course = { rate: method.rate, epochs: 1, stepsPerEpoch: STEPS + 2, patience: 0 };
+  const trainer = await Trainer.create(runtime, method.task, course, freshState(method.task, randomStream(1)));
+  try {
+    const batch = Array.from({ length: method.batch }, (_, i) => pictures[i % pictures.length]);
+    const starts: number[] = [];
+    const learn = async (): Promise<Feeds> => {
+      starts.push(performance.now());
+      return method.feeds(batch, true);
+    };
+    await trainer.epoch(learn, [], async () => undefined);
+    // the first step also makes room for all that follow
+    const times = starts.slice(2).map((start, i) => start - starts[i + 1]);
+    return times.sort((a, b) => a - b)[times.length >> 1];
+  } finally {
+    await trainer.release();
   }
 }

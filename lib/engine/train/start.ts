@@ -10,16 +10,20 @@ import type { FitSettings, ImageLimits } from '../types';
 import { Checkpoint, type Saved } from './checkpoint';
 import { TrainingFit, trainingSize } from './fit';
 
-export interface TrainingStart {
-  name: string;
+/** Where a training is to run, and with what. */
+export interface TrainingPlace {
   settings: Required<FitSettings>;
   runtime: Runtime;
-  store: DetectorStore;
-  limits: Partial<ImageLimits>;
   /** MB that the process may take */
   maxMemory?: number;
-  options: FitOptions;
   extractorFor(settings: Required<FitSettings>): Promise<Lease<Extractor>>;
+}
+
+export interface TrainingStart extends TrainingPlace {
+  name: string;
+  store: DetectorStore;
+  limits: Partial<ImageLimits>;
+  options: FitOptions;
 }
 
 /** What a step takes for each pixel of the network's input, bytes; measured at 256 x 256. */

@@ -1,0 +1,85 @@
+// A detector for another plant, in one file: a small detector store, packed. Who has nothing but tar can unpack it into a store's folder.
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { importBackbone } from '../backbones/import';
+import { entryOf, filesOf, isBackboneId } from '../engine/catalogue';
+import { GoodpartsError } from '../engine/errors';
+import { locateBackbone } from '../engine/library';
+import { checkName, DetectorStore, type Stored, type StoredInfo } from '../engine/store';
+import type { DetectorInfo } from '../engine/types';
+import { pack, unpack, unreadable } from './tar';
+
+/** More than this a bundle does not hold, unpacked. */
+const LARGEST = 8e9;
+
+async function within<T>(beside: string, use: (folder: string) => Promise<T>): Promise<T> {
+  const folder = await fs.mkdtemp(path.join(beside, 'goodparts-bundle-'));
+  try {
+    return await use(folder);
+  } finally {
+    await fs.rm(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Writes a version (the current one by default) with its provenance, and with its backbone unless that is the embedded one.
+ * @param store folder of the detector store
+ * @returns the version
+ * @throws GoodpartsError `detector-*`, `backbone-*`, `store-write`
+ */
+export async function exportBundle(store: string, name: string, file: string, version?: string): Promise<string> {
+  const source = new DetectorStore(path.resolve(store));
+  const wanted = version ?? (await source.current(name));
+  const { info, arrays, files } = await source.read(name, wanted);
+  await within(os.tmpdir(), async folder => {
+    const backbone = await carried(info.settings.backbone, source.folder, folder);
+    const imported = info.imported ?? { name, version: wanted };
+    await new DetectorStore(folder).save({ ...moved(info, backbone), imported }, arrays, files);
+    await pack(folder, file).catch((error: Error) => {
+      throw new GoodpartsError('store-write', `The bundle ${file} cannot be written: ${error.message}.`);
+    });
+  });
+  return wanted;
+}
+
+/** What a version says of itself, without its place in a store. */
+function moved({ version: _version, current: _current, ...info }: Stored, backbone: string): StoredInfo {
+  return { ...info, settings: { ...info.settings, backbone } } as StoredInfo;
+}
+
+/** Puts the backbone of a setting into another store. @returns what it is called there */
+async function carried(setting: string, from: string, to: string): Promise<string> {
+  if (setting === 'embedded') return setting;
+  const place = await locateBackbone(setting, from);
+  const entry = isBackboneId(setting) ? entryOf(setting) : undefined;
+  const files = entry ? filesOf(entry).map(({ name }) => name) : [path.basename(place)];
+  const given = isBackboneId(setting) && !entry ? { id: setting } : {};
+  let id = setting;
+  for (const name of files) ({ id } = await importBackbone(path.join(path.dirname(place), name), to, given));
+  return id;
+}
+
+/**
+ * Takes a bundle into a store: as a new version of the detector, which becomes the current one, and its backbone where it brings one.
+ * @param as another name for the detector
+ * @throws GoodpartsError `bundle-unreadable`, `name-invalid`, `detector-damaged`, `backbone-import`, `store-write`
+ */
+export async function importBundle(store: string, file: string, as?: string): Promise<DetectorInfo> {
+  const target = new DetectorStore(path.resolve(store), 0);
+  await fs.access(file).catch(() => {
+    throw new GoodpartsError('path-missing', `There is no file ${file}.`);
+  });
+  return within(os.tmpdir(), async folder => {
+    await unpack(file, folder, LARGEST);
+    const source = new DetectorStore(folder);
+    const [found, ...others] = await source.list();
+    if (!found || others.length > 0) throw unreadable('it does not hold one version of one detector');
+    const { info, arrays, files } = await source.read(found.name, found.version);
+    const name = checkName(as ?? found.name);
+    await target.checkWritable(name);
+    const backbone = await carried(info.settings.backbone, folder, target.folder);
+    const version = await target.save({ ...moved(info, backbone), name }, arrays, files);
+    return target.info(name, version);
+  });
+}

@@ -1,19 +1,32 @@
 // Puts examples/src into the flows of examples/: the body of every function there into the function node of that name
-// (fitAll -> "fit all"), and page.html into the template node "page". With --check it only says whether that is done.
+// (fitAll -> "fit all"; fitAllStart and fitAllStop: its code "On Start" and "On Stop"), page.html into the template node "page",
+// and each widget of dashboard/ into the ui-template of its name, with the methods that all share and its texts. With --check
+// it only says whether that is done.
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as busy from '../examples/src/busy.mjs';
 import * as camera from '../examples/src/camera.mjs';
+import * as classic from '../examples/src/dashboard-classic.mjs';
+import * as dashboard from '../examples/src/dashboard.mjs';
+import * as dashboardShow from '../examples/src/dashboard-show.mjs';
+import { shared } from '../examples/src/dashboard/shared.mjs';
 import * as demo from '../examples/src/functions.mjs';
 import * as http from '../examples/src/http.mjs';
+import * as kafka from '../examples/src/kafka.mjs';
 
 const examples = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples');
 const flowFiles = {
   'flows.json': { functions: demo, page: 'src/page.html' },
   'inspect-by-http.json': { functions: http },
   'several-products.json': { functions: camera },
-  'busy-line.json': { functions: { ...camera, ...busy } }
+  'busy-line.json': { functions: { ...camera, ...busy } },
+  'kafka.json': { functions: { ...camera, ...kafka } },
+  'dashboard-classic.json': {
+    functions: { ...camera, ...classic },
+    templates: { part: 'src/dashboard-classic/part.html' }
+  },
+  'dashboard.json': { functions: { ...dashboard, ...dashboardShow }, widgets: 'src/dashboard' }
 };
 
 const words = name => name.replace(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`);
@@ -23,15 +36,38 @@ function body(fn) {
   return lines.map(line => line.replace(/^ {2}/, '')).join('\n');
 }
 
+const read = (...names) => fs.readFileSync(path.join(examples, ...names), 'utf8');
+
+/** A widget's template as its ui-template needs it: with all that it uses in it. */
+function widget(folder, name) {
+  const all = Object.entries(JSON.parse(read(folder, 'texts.json')));
+  const texts = Object.fromEntries(all.map(([tag, texts]) => [tag, { ...texts.common, ...texts[name] }]));
+  const methods = Object.values(shared)
+    .map(method => `${method},`)
+    .join('\n')
+    .replace('TEXTS', () => JSON.stringify(texts))
+    .replace('LANGUAGES', () => JSON.stringify(Object.keys(texts)));
+  return read(folder, `${name}.vue`).replace('/* shared */', () => methods);
+}
+
 function assemble(file, flows) {
-  const { functions, page } = flowFiles[file];
+  const { functions, page, widgets, templates = {} } = flowFiles[file];
   const take = (type, name, field, value) => {
-    const node = flows.find(n => n.type === type && n.name === name);
-    if (!node) throw new Error(`examples/${file} has no ${type} node "${name}".`);
-    node[field] = value;
+    const nodes = flows.filter(n => n.type === type && n.name === name);
+    if (nodes.length === 0) throw new Error(`examples/${file} has no ${type} node "${name}".`);
+    for (const node of nodes) node[field] = value;
   };
-  for (const [name, fn] of Object.entries(functions)) take('function', words(name), 'func', body(fn));
-  if (page) take('template', 'page', 'template', fs.readFileSync(path.join(examples, page), 'utf8'));
+  for (const [name, fn] of Object.entries(functions)) {
+    const [, node, when] = /^(.*?)(Start|Stop)?$/.exec(name);
+    take('function', words(node), { Start: 'initialize', Stop: 'finalize' }[when] ?? 'func', body(fn));
+  }
+  if (page) take('template', 'page', 'template', read(page));
+  for (const [name, place] of Object.entries(templates)) take('ui_template', name, 'format', read(place));
+  if (widgets) {
+    take('ui-template', 'style', 'format', read(widgets, 'style.css'));
+    const names = fs.readdirSync(path.join(examples, widgets)).flatMap(name => name.match(/^(.+)\.vue$/)?.[1] ?? []);
+    for (const name of names) take('ui-template', name, 'format', widget(widgets, name));
+  }
   return JSON.stringify(flows, null, 2) + '\n';
 }
 

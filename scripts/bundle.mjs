@@ -1,16 +1,20 @@
-// npm run bundle [platform...]: for each platform one tarball that `npm install <file>` installs without a network, with every dependency in it.
+// npm run bundle [-- [--to FOLDER] platform...]: for each platform one tarball that `npm install <file>` installs without a network, with every dependency in it.
 // Platforms: linux-x64, linux-arm64, win32-x64, win32-arm64, darwin-arm64; without arguments the one this runs on.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 // those for which ONNX Runtime's package has a library
 const PLATFORMS = ['linux-x64', 'linux-arm64', 'win32-x64', 'win32-arm64', 'darwin-arm64'];
 
-const wanted = process.argv.slice(2);
+const { values, positionals: wanted } = parseArgs({
+  options: { to: { type: 'string', default: root } },
+  allowPositionals: true
+});
 if (wanted.length === 0) wanted.push(`${process.platform}-${process.arch}`);
 const unknown = wanted.find(platform => !PLATFORMS.includes(platform));
 if (unknown) {
@@ -29,11 +33,12 @@ const npm = (args, cwd) =>
 
 const readJson = file => JSON.parse(fs.readFileSync(file, 'utf8'));
 const writeJson = (file, value) => fs.writeFileSync(file, JSON.stringify(value, null, 2) + '\n');
+const without = (object, ...keys) => Object.fromEntries(Object.entries(object).filter(([key]) => !keys.includes(key)));
 const folders = folder => fs.readdirSync(folder, { withFileTypes: true }).filter(entry => entry.isDirectory());
 
 /** What the package itself consists of, as `npm pack` sees it. */
 function unpacked(scratch) {
-  const [{ filename }] = JSON.parse(npm(['pack', '--json', '--pack-destination', scratch], root));
+  const [{ filename }] = JSON.parse(npm(['pack', '--json', '--ignore-scripts', '--pack-destination', scratch], root));
   execFileSync('tar', ['-xzf', filename], { cwd: scratch });
   return path.join(scratch, 'package');
 }
@@ -46,8 +51,8 @@ function trimRuntime(modules, os, cpu) {
       for (const arch of folders(path.join(folder, 'bin', api.name, platform.name)))
         if (platform.name !== os || arch.name !== cpu)
           fs.rmSync(path.join(folder, 'bin', api.name, platform.name, arch.name), { recursive: true });
-  const { scripts: _, ...manifest } = readJson(path.join(folder, 'package.json'));
-  writeJson(path.join(folder, 'package.json'), manifest);
+  const file = path.join(folder, 'package.json');
+  writeJson(file, without(readJson(file), 'scripts'));
 }
 
 function bundle(platform, source, scratch) {
@@ -55,7 +60,7 @@ function bundle(platform, source, scratch) {
   const folder = path.join(scratch, platform);
   fs.cpSync(source, folder, { recursive: true });
   const file = path.join(folder, 'package.json');
-  const { devDependencies: _, scripts: __, ...manifest } = readJson(file);
+  const manifest = without(readJson(file), 'devDependencies', 'scripts');
   writeJson(file, manifest);
   npm(['install', '--ignore-scripts', '--no-package-lock', `--os=${system}`, `--cpu=${cpu}`, '--libc=glibc'], folder);
   const modules = path.join(folder, 'node_modules');
@@ -63,9 +68,9 @@ function bundle(platform, source, scratch) {
   const bundled = Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies });
   writeJson(file, { ...manifest, bundleDependencies: bundled });
   const [{ filename, size }] = JSON.parse(npm(['pack', '--json', '--pack-destination', scratch], folder));
-  const target = path.join(root, filename.replace(/\.tgz$/, `-${platform}.tgz`));
+  const target = path.join(values.to, filename.replace(/\.tgz$/, `-${platform}.tgz`));
   fs.copyFileSync(path.join(scratch, filename), target);
-  console.log(`${path.relative(root, target)}: ${(size / 1e6).toFixed(0)} MB`);
+  console.log(`${target}: ${(size / 1e6).toFixed(0)} MB`);
 }
 
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-bundle-'));

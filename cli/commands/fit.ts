@@ -31,7 +31,7 @@ The folder holds pictures of good parts, or is a class folder in MVTec's layout,
 A picture that cannot be read is named and left out.`,
   async run(args) {
     const [name, folder] = args.operands;
-    const settings = fitSettings(args);
+    const settings = await fitSettings(args);
     const options = engineOptions(args);
     const files = (await trainingPictures(folder)) ?? (await picturesIn(folder));
     if (files.length === 0) throw new GoodpartsError('fit-no-images', `${folder} holds no picture.`);

@@ -48,7 +48,10 @@ export interface Inspected {
   timing: Partial<Milliseconds>;
 }
 
-/** Score and map of one picture, the map as large as the picture where `full`, else small; see ScoreOptions. */
+/**
+ * Score and map of one picture, the map as large as the picture where `full`, else small; see ScoreOptions.
+ * @throws GoodpartsError that this picture alone meets
+ */
 export type Inspect = (full: boolean) => Promise<Inspected>;
 
 /**

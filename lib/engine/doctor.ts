@@ -7,6 +7,7 @@ import { MapHead, createSearch } from './head';
 import { locateBackbone } from './library';
 import { openNetwork } from './network/fit';
 import { completeSettings } from './presets';
+import { Inspection } from './region';
 import type { Runtime } from './runtime';
 import { runSelfTest, selfTestPicture } from './selftest';
 import { checkName } from './store';
@@ -104,9 +105,10 @@ async function compareSelfTest(runtime: Runtime): Promise<string> {
   return `results as they should be, to ${(worst * 100).toFixed(4)} %`;
 }
 
-function describeSettings({ name, settings }: DoctorSubject): string {
+async function describeSettings({ name, settings }: DoctorSubject): Promise<string> {
   checkName(name);
-  const { preset, inputWidth, inputHeight, coresetRatio } = completeSettings(settings);
+  const { preset, inputWidth, inputHeight, coresetRatio, region } = completeSettings(settings);
+  await Inspection.create(region);
   return `${name}: ${preset}, ${inputWidth} x ${inputHeight} pixels, coreset ratio ${coresetRatio}`;
 }
 

@@ -16,11 +16,12 @@ import { NetworkFit } from './network/fit';
 import { planNetwork } from './network/plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
+import { Inspection } from './region';
 import { ResourceOptions, Resources } from './resources';
 import { checkName, DetectorStore } from './store';
 import type { LimitRule } from './threshold';
 import { planTraining } from './train/plan';
-import { startTraining } from './train/start';
+import { startTraining, type TrainingPlace } from './train/start';
 import type {
   DetectorInfo,
   DeviceReport,
@@ -111,22 +112,27 @@ export class Engine {
 
   /**
    * Starts a fit into which images are put one by one; with a `network` they only calibrate it.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `network-*`, `store-write`
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `region-empty`, `fit-memory`, `backbone-*`, `network-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
-    const complete = completeSettings(settings);
+    const given = completeSettings(settings);
+    const inspection = await Inspection.create(given.region);
+    const complete = { ...given, ...(inspection && { region: inspection.region }) };
     const runtime = await this.resources.runtime();
     const { store, options: engine } = this;
+    const trains = options.resume || complete.method !== 'patchcore';
+    if (inspection && (trains || complete.network))
+      throw new GoodpartsError(
+        'fit-settings',
+        'A region can only be inspected with a memory bank, not with a network of its own; take the region or the network out.'
+      );
     if (complete.network && !options.resume) {
       await store.checkWritable(name);
       return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });
     }
-    if (options.resume || complete.method !== 'patchcore') {
-      const { limits = {}, maxMemory } = engine;
-      const extractorFor = (wanted: Required<FitSettings>) => this.extractor(wanted);
-      return startTraining({ name, settings: complete, runtime, store, limits, maxMemory, options, extractorFor });
-    }
+    if (trains)
+      return startTraining({ ...(await this.place(complete)), name, store, limits: engine.limits ?? {}, options });
     const lease = await this.extractor(complete);
     const { size } = lease.value;
     let note: string | undefined;
@@ -134,7 +140,7 @@ export class Engine {
     try {
       note = otherSize(settings, complete, lease.value);
       await store.checkWritable(name);
-      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images);
+      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images, inspection);
       checkMemory(0);
     } catch (error) {
       lease.release();
@@ -147,6 +153,7 @@ export class Engine {
           settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
           runtime,
           extractor: extractor.value,
+          inspection,
           store,
           limits: engine.limits ?? {},
           checkMemory,
@@ -244,17 +251,14 @@ export class Engine {
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
     if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
-    if (complete.method !== 'patchcore') {
-      const runtime = await this.resources.runtime();
-      const extractorFor = (wanted: Required<FitSettings>) => this.extractor(wanted);
-      return planTraining({ runtime, settings: complete, maxMemory: this.options.maxMemory, extractorFor }, request);
-    }
+    if (complete.method !== 'patchcore') return planTraining(await this.place(complete), request);
+    const inspection = await Inspection.create(complete.region);
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
       const fitted = { ...complete, inputWidth, inputHeight };
-      const bound = await fitBound(lease.value, fitted, request.images);
-      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request);
+      const bound = await fitBound(lease.value, fitted, request.images, inspection);
+      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
     } finally {
@@ -291,6 +295,11 @@ export class Engine {
   private async extractor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>> {
     const backbone = await locateBackbone(settings.backbone, this.backbones);
     return this.resources.extractor({ ...settings, backbone }, ranges);
+  }
+
+  private async place(settings: Required<FitSettings>): Promise<TrainingPlace> {
+    const runtime = await this.resources.runtime();
+    return { settings, runtime, maxMemory: this.options.maxMemory, extractorFor: wanted => this.extractor(wanted) };
   }
 
   private async detector(name: string, version?: string): Promise<Lease<Detector>> {

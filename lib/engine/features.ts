@@ -54,7 +54,7 @@ export class Extractor {
     try {
       const size = sizeFor(backbone, { width: settings.inputWidth, height: settings.inputHeight });
       checkSuits(backbone, settings, size);
-      const graphs = extractorGraphs(backbone, settings, size, interleaves(runtime));
+      const graphs = extractorGraphs(backbone, settings, size, runtime.onProcessor);
       const preprocess = await runtime.session(graphs.preprocess);
       const patch = await runtime.session(graphs.patch);
       return new Extractor(backbone, size, preprocess, patch, settings.resizeShorter, ranges);
@@ -64,8 +64,10 @@ export class Extractor {
     }
   }
 
-  prepare(picture: Picture): Promise<Prepared> {
-    return prepare(this.preprocess, picture, windowOf(picture.width, picture.height, this.size, this.resizeShorter));
+  async prepare({ data, width, height }: Picture): Promise<Prepared> {
+    const window = windowOf(width, height, this.size, this.resizeShorter);
+    const { input } = await this.preprocess.run(pictureFeeds({ data, width, height }, window));
+    return { input: input.data, window, width, height };
   }
 
   /** Prepared pictures as the backbone takes them. */
@@ -102,21 +104,13 @@ export class Extractor {
   }
 }
 
-/** Whether pictures are resized as they come; see PreprocessOptions. */
-export const interleaves = ({ device }: Runtime): boolean => ['cpu', 'wasm'].includes(device.used);
-
-/** Runs a pre-process graph on a picture. */
-export async function prepare(
-  preprocess: Session,
-  { data, width, height }: Picture,
-  window: Window
-): Promise<Prepared> {
-  const { input } = await preprocess.run({
+/** What a pre-process graph is given for a picture. */
+export function pictureFeeds({ data, width, height }: Picture, window: Window) {
+  return {
     image: { data, dims: [height, width, 3] },
     size: int64(window.resizedHeight, window.resizedWidth),
     start: int64(window.top, window.left)
-  });
-  return { input: input.data, window, width, height };
+  };
 }
 
 /** The graphs before and behind the backbone. @param interleaved see PreprocessOptions */

@@ -4,6 +4,7 @@ import { GoodpartsError } from './errors';
 import type { Embeddings, Extractor, Prepared } from './features';
 import { MapHead, createSearch, type SearchHead } from './head';
 import type { RangeArray } from './ranges';
+import { emptyRegion, inspectedRows, Inspection } from './region';
 import { checkSelfTest } from './selftest';
 import type { FitSettings } from './types';
 import type { Stored } from './version';
@@ -14,7 +15,8 @@ class PatchCoreInspector implements Inspector<Prepared> {
     private readonly settings: Required<FitSettings>,
     private readonly extractor: Lease<Extractor>,
     private readonly search: SearchHead,
-    private readonly map: MapHead
+    private readonly map: MapHead,
+    private readonly inspection?: Inspection
   ) {}
 
   prepare(picture: Parameters<Extractor['prepare']>[0]): Promise<Prepared> {
@@ -28,9 +30,12 @@ class PatchCoreInspector implements Inspector<Prepared> {
 
   private async finish(p: Prepared, embeddings: Embeddings, index: number, full: boolean): ReturnType<Inspect> {
     const start = performance.now();
-    const { distances, score } = await this.search.search(embeddings.patches[index]);
+    const inside = this.inspection?.inside(p, this.extractor.value.size, embeddings);
+    if (inside?.patches.length === 0) throw emptyRegion(p);
+    const patches = inspectedRows(embeddings.patches[index], embeddings.dimensions, inside);
+    const { distances, score } = await this.search.search(patches);
     const search = performance.now() - start;
-    const map = await this.map.inOriginal(distances, embeddings, this.settings, p.window, p, full);
+    const map = await this.map.inOriginal(distances, embeddings, this.settings, p.window, p, full, inside);
     return { score, map, timing: { search } };
   }
 
@@ -62,9 +67,10 @@ export async function loadPatchCore(
       );
     const search = await createSearch(runtime, arrays.bank.data as Float32Array, dimensions, settings, arrays);
     const map = await MapHead.create(runtime);
-    const parts = { extractor: extractor.value, search, map, settings };
+    const inspection = await Inspection.create(settings.region);
+    const parts = { extractor: extractor.value, search, map, settings, inspection };
     const parity = await checkSelfTest(parts, arrays, selfTest.score, runtime.device.used);
-    return new LoadedDetector(info, new PatchCoreInspector(settings, extractor, search, map), parity);
+    return new LoadedDetector(info, new PatchCoreInspector(settings, extractor, search, map, inspection), parity);
   } catch (error) {
     extractor.release();
     throw error;

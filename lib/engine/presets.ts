@@ -1,4 +1,5 @@
 import { GoodpartsError } from './errors';
+import { regionProblem } from './polygons';
 import type { FitMethod, FitSettings, Precision, PresetName } from './types';
 
 /** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
@@ -33,6 +34,7 @@ const shared = {
   layerWeights: [],
   augment: 'none' as const,
   precision: 'float32' as const,
+  region: { include: [], exclude: [] },
   coresetRatio: 0.1,
   bankSize: 0,
   memoryLimit: 256,
@@ -143,6 +145,8 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   const { networkInput, reconstruction } = settings;
   if (!NETWORK_INPUTS.includes(networkInput)) refuse('networkInput', NETWORK_INPUTS.join(', '), networkInput);
   if (!RECONSTRUCTIONS.includes(reconstruction)) refuse('reconstruction', RECONSTRUCTIONS.join(' or '), reconstruction);
+  const problem = regionProblem(settings.region);
+  if (problem) throw new GoodpartsError('fit-settings', `The setting region must be ${problem}.`);
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(
       'fit-settings',

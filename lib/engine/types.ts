@@ -37,6 +37,17 @@ export interface ImageLimits {
   maxSide: number;
 }
 
+/** Corners [x, y] in shares (0..1) of the upright picture's width and height: they hold for any resolution of the camera. */
+export type Polygon = [x: number, y: number][];
+
+/** What of the picture is inspected: what lies inside any polygon of `include` (none: everything), in none of `exclude`, and in the mask. */
+export interface InspectedRegion {
+  include: Polygon[];
+  exclude: Polygon[];
+  /** a picture, encoded (a text: base64), laid over the whole picture: white is inspected */
+  mask?: Uint8Array | string;
+}
+
 /** How a detector comes from good parts: kept as a memory bank, or learned by a network that is trained. */
 export type FitMethod = 'patchcore' | 'autoencoder' | 'efficientad';
 
@@ -55,6 +66,8 @@ export interface FitSettings {
   /** copies of each good image that are learned as well: mirrored both ways (4 in all), or turned in steps of 45 degrees (8 in all) */
   augment?: 'none' | 'flips' | 'rotations';
   precision?: Precision;
+  /** default: everything is inspected */
+  region?: InspectedRegion;
   /** network input, pixels; for `pci` before the crop the shorter side is `resize` */
   inputWidth?: number;
   inputHeight?: number;
@@ -182,7 +195,7 @@ export interface Region {
   area: number;
 }
 
-/** Anomaly map in the original image's geometry; `data` holds float32, little-endian, row-major; NaN was not inspected (beside a crop). */
+/** Anomaly map in the original image's geometry; `data` holds float32, little-endian, row-major; NaN was not inspected (beside a crop, outside of the region). */
 export interface AnomalyMap {
   data: Buffer;
   width: number;

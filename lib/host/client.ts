@@ -16,7 +16,7 @@ import type { DoctorSubject } from '../engine/doctor';
 import { acquire, type Lease, type Log } from './pool';
 import { EngineProcess, type EngineState } from './process';
 import { PRIORITY } from './supervisor';
-import type { Method, Methods, ScoreRequest } from './protocol';
+import type { Method, Methods, ScoreRequest, Usage } from './protocol';
 
 export interface ClientOptions {
   engine: EngineOptions;
@@ -62,6 +62,15 @@ export class EngineClient {
   }
   doctor(subject?: DoctorSubject): Promise<DoctorReport> {
     return this.call('doctor', [subject], true);
+  }
+
+  /** What the score process uses; nothing where it does not run, for asking must not start it. */
+  async usage(): Promise<Usage | undefined> {
+    return this.state === 'ready' ? this.call('usage', [], false) : undefined;
+  }
+  /** How often the score process died and was started again. */
+  get restarts(): number {
+    return this.lease.process.restarts;
   }
 
   get state(): EngineState {

@@ -4,6 +4,7 @@
  */
 import os from 'node:os';
 import { Engine, GoodpartsError, Resources, type EngineOptions, type FitSession, type ScoreResult } from '../engine';
+import { usage } from './usage';
 import { toWire, toWireScore, type Answer, type Call, type Cancel, type Method, type Methods } from './protocol';
 
 type Handlers = {
@@ -43,6 +44,7 @@ const handlers: Handlers = {
   device: engine => engine.device(),
   doctor: (engine, ...args) => engine.doctor(...args),
   plan: (engine, ...args) => engine.plan(...args),
+  usage: async () => usage(),
   'fit.start': async (engine, name, settings, resume) => {
     session?.abort();
     session = await engine.startFit(name, settings, { onProgress: progress => answer({ progress }), resume });

@@ -49,6 +49,8 @@ const CRASHES_TO_GIVE_UP = 2;
  * Emits `state` (EngineState) when the process starts, is ready, or stops.
  */
 export class EngineProcess extends EventEmitter {
+  /** how often it died and was started again */
+  restarts = 0;
   private child?: Child;
   private readonly waiting: Request[] = [];
   private readonly underway = new Map<number, Request>();
@@ -195,6 +197,7 @@ export class EngineProcess extends EventEmitter {
     if (this.ended) return;
     const error = this.crash(child, why);
     if (this.options.restart === false) return this.end(error);
+    this.restarts++;
     this.options.log?.(`${error.message} It is started again.`);
     this.recover(error);
     if (!child.ready && this.deaths >= CRASHES_TO_GIVE_UP) this.rejectAll(error);

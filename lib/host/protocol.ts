@@ -20,6 +20,14 @@ import type { DoctorSubject } from '../engine/doctor';
 /** What of the options can travel: the signal becomes a `cancel`, the entries come as parts anyway. */
 export type ScoreRequest = Omit<ScoreOptions, 'signal' | 'onEntry'>;
 
+/** What a process has used of the machine so far. */
+export interface Usage {
+  /** user and system time together */
+  cpuSeconds: number;
+  /** resident now */
+  memoryBytes: number;
+}
+
 /** What the engine process can be asked: the arguments of each method and what it gives back (`unknown`: nothing). */
 export interface Methods {
   score: { args: [name: string, images: ImageInput[], options?: ScoreRequest]; value: (ScoreResult | Error)[] };
@@ -30,6 +38,7 @@ export interface Methods {
   device: { args: []; value: DeviceReport };
   doctor: { args: [subject?: DoctorSubject]; value: DoctorReport };
   plan: { args: [settings: FitSettings, request: PlanRequest]; value: FitPlan };
+  usage: { args: []; value: Usage };
   /** `resume`: a training that was interrupted goes on, with its own settings and pictures */
   'fit.start': { args: [name: string, settings?: FitSettings, resume?: boolean]; value: unknown };
   /** gives back how many images the session holds */

@@ -3,6 +3,7 @@ import type { FitProgress, FitResult } from '../engine';
 import type { FitClient } from '../host';
 import type { Fitter } from './fitter';
 import { readPicture } from './images';
+import { countFit } from './metrics/counts';
 import { once, type Done, type Message, type Send } from './messages';
 
 export interface FitJob {
@@ -233,6 +234,7 @@ export class FitSlot {
     const { name, version, images } = result;
     this.owner.status.event('green', 'dot', 'fitted', { name, version, count: images });
     this.owner.model.emit('fitted', { name, version });
+    countFit(name);
     if (result.note) this.owner.node.warn(result.note);
     msg.payload = result;
     send(this.owner.options.progress ? [msg, null] : msg);

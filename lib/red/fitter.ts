@@ -3,6 +3,7 @@ import { GoodpartsError } from '../engine/errors';
 import { FitSlot } from './fit-slot';
 import { bytesOf, noPicture, picturesOf } from './images';
 import { mostWaiting, once, type Done, type Message, type Send } from './messages';
+import { countError } from './metrics/counts';
 import type { Model } from './model';
 import { nameOf, readProperty, type Property } from './property';
 import { recipeOf } from './recipe';
@@ -57,6 +58,7 @@ export class Fitter {
 
   fail(error: Error, done: Done): void {
     this.status.key('red', 'ring', 'error');
+    countError('anomaly-fit', error);
     done(error);
   }
 

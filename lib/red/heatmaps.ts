@@ -5,8 +5,9 @@ import type { AnomalyMap, ImageLimits, Region, ScoreResult } from '../engine';
 import { JobQueue, type Job } from '../host/queue';
 import { bytesOf, noPicture, picturesOf, readPicture } from './images';
 import { mapOf } from './map';
-import { mostWaiting, once, type Done, type Message, type Send } from './messages';
+import { mostWaiting, type Done, type Message, type Send } from './messages';
 import { userFolder } from './model';
+import { watched } from './part-log';
 import { renderOverlay, type OverlayOptions } from './overlay/render';
 import type { Size } from './overlay/size';
 import { nameOf, readProperty, writeProperty, type Property } from './property';
@@ -66,7 +67,7 @@ export class Heatmaps {
 
   /** Takes a message; it leaves on the output, or through `done(error)`. */
   input(msg: Message, send: Send, whenDone: Done): void {
-    const done = once(this.node, whenDone);
+    const done = watched(this.node, msg, undefined, whenDone);
     // one after the other: reading a property may be asynchronous, and messages must not overtake each other
     this.entering = this.entering
       .then(() => this.describe(msg))

@@ -4,8 +4,10 @@ import { regions } from '../engine/regions';
 import { limitOf, type LimitRule } from '../engine/threshold';
 import type { AnomalyMap, Calibration, ScoreResult } from '../engine';
 import { mapOf, mapValues } from './map';
-import { once, type Done, type Message, type Send } from './messages';
+import { countVerdict } from './metrics/counts';
+import { type Done, type Message, type Send } from './messages';
 import type { Model } from './model';
+import { watched } from './part-log';
 import { nameOf, readProperty, writeProperty, type Property } from './property';
 import { Status } from './status';
 
@@ -32,6 +34,12 @@ export interface JudgeOptions {
   pixels?: JudgeRule;
 }
 
+/** Limits that a message brings along; they win over the node's. */
+interface OwnLimits {
+  limit?: number;
+  review?: number;
+}
+
 /** From best to worst, with the colour of each. */
 const VERDICTS: Verdict[] = ['ok', 'review', 'ng'];
 const FILLS: Record<Verdict, NodeStatusFill> = { ok: 'green', review: 'yellow', ng: 'red' };
@@ -50,7 +58,7 @@ export class Judge {
   private readonly counts: Record<Verdict, number> = { ok: 0, review: 0, ng: 0 };
   private judging: Promise<void> = Promise.resolve();
 
-  /** @param model where the good images' scores are; rules that are all fixed need none */
+  /** @param model where the good images' scores are, and the log of parts; rules that are all fixed need none */
   constructor(
     private readonly RED: NodeAPI,
     private readonly node: Node,
@@ -58,11 +66,12 @@ export class Judge {
     private readonly options: JudgeOptions
   ) {
     this.status = new Status(node, RED._);
+    if (model?.partLogMissing) this.status.key('yellow', 'ring', 'nolog');
   }
 
   /** Takes a message; it leaves on the output of its worst verdict, or through `done(error)`. */
   input(msg: Message, send: Send, whenDone: Done): void {
-    const done = once(this.node, whenDone);
+    const done = watched(this.node, msg, this.model?.partLog, whenDone);
     // one after the other: scores of a new version are read from disk, and messages must not overtake each other
     this.judging = this.judging
       .then(() => this.judge(msg))
@@ -92,16 +101,34 @@ export class Judge {
     const many = Array.isArray(value);
     const results = (many ? value : [value]).map(one => resultOf(one, nameOf(result)));
     if (results.length === 0) throw new GoodpartsError('input-missing', `${nameOf(result)} is an empty array.`);
-    const judged = await Promise.all(results.map(one => this.judgeOne(one)));
+    const own = { limit: ownLimit(msg, 'threshold'), review: ownLimit(msg, 'reviewThreshold') };
+    const judged = await Promise.all(results.map(one => this.judgeOne(one, own)));
     if (pixels) await this.judgePixels(msg, judged, many);
     await writeProperty(this.RED, this.node, result, msg, many ? judged : judged[0]);
+    for (const [i, one] of judged.entries()) this.note(msg, one, many ? i : undefined);
     return VERDICTS.findLast(verdict => judged.some(one => one.verdict === verdict))!;
   }
 
-  private async judgeOne(result: ScoreResult): Promise<Judged> {
+  /** Counts a verdict, and writes it to the log of parts. */
+  private note(msg: NodeMessage, judged: Judged, picture?: number): void {
+    const { detector, score, threshold, verdict, timing } = judged;
+    countVerdict(detector?.name, verdict);
+    this.model?.partLog?.part(this.node, msg, {
+      ...(detector && { detector: `${detector.name}@${detector.version}` }),
+      score,
+      threshold,
+      verdict,
+      ms: timing?.total,
+      picture
+    });
+  }
+
+  private async judgeOne(result: ScoreResult, own: OwnLimits): Promise<Judged> {
     const { limit, review } = this.options;
-    const threshold = await this.limit(limit, result, 'scores');
-    const reviewThreshold = review && (await this.limit(review, result, 'scores'));
+    const threshold = own.limit ?? (await this.limit(limit, result, 'scores'));
+    const drawn = review && (own.review ?? (await this.limit(review, result, 'scores')));
+    // a limit of the message may lie below the one for REVIEW: then there is nothing between them
+    const reviewThreshold = drawn && Math.min(drawn, threshold);
     const { score } = result;
     const suspicious = reviewThreshold !== undefined && score > reviewThreshold;
     const verdict = score > threshold ? 'ng' : suspicious ? 'review' : 'ok';
@@ -148,6 +175,16 @@ export class Judge {
       'The message does not say which detector scored it (detector.name and detector.version), as anomaly-score does.'
     );
   }
+}
+
+/** @throws GoodpartsError `input-missing` for a limit that is no number: to go on with another one would be a wrong verdict */
+function ownLimit(msg: NodeMessage, name: 'threshold' | 'reviewThreshold'): number | undefined {
+  const value = (msg as Record<string, unknown>)[name];
+  if (value === undefined || Number.isFinite(value)) return value as number | undefined;
+  throw new GoodpartsError(
+    'input-missing',
+    `msg.${name} must be a number (a score), or absent for the node's own limit.`
+  );
 }
 
 /** @throws GoodpartsError `input-missing` when there is no score to judge */

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import path from 'node:path';
-import type { NodeAPI, NodeDef } from 'node-red';
+import type { NodeAPI, NodeDef, NodeMessage } from 'node-red';
 import type {
   Calibration,
   DetectorInfo,
@@ -16,7 +16,11 @@ import { DetectorStore } from '../engine/store';
 import { discard, interrupted } from '../engine/train/checkpoint';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
 import { Downloads } from './downloads';
+import { watchLoop } from './health';
 import type { ImageRules } from './images';
+import { models } from './live';
+import { PartLog } from './part-log';
+import { allowedFile, readBounded } from './paths';
 import { claim } from './rivals';
 
 /** The fields of the anomaly-model config node, as the editor stores them: numbers may be texts, '' is the default. */
@@ -31,6 +35,10 @@ export interface ModelConfig extends NodeDef {
   layerWeights: string | number;
   augment: Required<FitSettings>['augment'];
   precision: Precision;
+  /** polygons as the editor stores them, JSON: {include, exclude} */
+  region: string;
+  /** a picture that is laid over each picture: white is inspected */
+  maskFile: string;
   preset: PresetName;
   inputWidth: string | number;
   inputHeight: string | number;
@@ -55,12 +63,20 @@ export interface ModelConfig extends NodeDef {
   maxSide: string | number;
   maxMemory: string | number;
   timeout: string | number;
+  /** whether /anomaly/metrics and /anomaly/health answer */
+  metrics?: boolean;
+  /** where one line a part goes: blank, `stdout`, or a file */
+  log?: string;
+  /** the message property that names the part in it */
+  partId?: string;
 }
 
-/** Versions whose good scores are kept in memory; a line that is fitted every day must not collect them all. */
-const MOST_CALIBRATIONS = 32;
+/** Versions whose facts are kept in memory; a line that is fitted every day must not collect them all. */
+const MOST_INFOS = 32;
 
-type NumberField = { [K in keyof ModelConfig]: ModelConfig[K] extends string | number ? K : never }[keyof ModelConfig];
+type NumberField = {
+  [K in keyof ModelConfig]-?: ModelConfig[K] extends string | number ? K : never;
+}[keyof ModelConfig];
 
 const isBlank = (value: unknown) => value === undefined || value === null || String(value).trim() === '';
 
@@ -73,7 +89,17 @@ function optionalNumber(config: Partial<ModelConfig>, field: NumberField): numbe
 
 const positive = (value: unknown, otherwise: number) => (Number(value) > 0 ? Number(value) : otherwise);
 
-/** What is left blank stays out, so that the preset decides. */
+/** What is no JSON stays as it is: the engine refuses it, and says what a region is. */
+function polygonsOf({ region }: Partial<ModelConfig>): FitSettings['region'] {
+  if (isBlank(region)) return undefined;
+  try {
+    return JSON.parse(region!) as FitSettings['region'];
+  } catch {
+    return region as never;
+  }
+}
+
+/** What is left blank stays out, so that the preset decides. The mask is read by `settingsWithMask`. */
 export function fitSettings(config: Partial<ModelConfig>): FitSettings {
   const listed = (value: unknown) =>
     String(value ?? '')
@@ -90,6 +116,7 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     layerWeights: weights.length > 0 ? (weights as number[]) : undefined,
     augment: config.augment || undefined,
     precision: config.precision || undefined,
+    region: polygonsOf(config),
     inputWidth: optionalNumber(config, 'inputWidth'),
     inputHeight: optionalNumber(config, 'inputHeight'),
     resizeShorter: optionalNumber(config, 'resizeShorter'),
@@ -128,13 +155,38 @@ export function clientOptions(RED: NodeAPI, config: Partial<ModelConfig>, log: (
   return { engine, timeout: positive(config.timeout, 60) * 1000, log };
 }
 
-function imageRules(RED: NodeAPI, config: ModelConfig, { limits }: EngineOptions): ImageRules {
+function imageRules(RED: NodeAPI, config: Partial<ModelConfig>, { limits }: EngineOptions): ImageRules {
   const base = userFolder(RED);
   const folders = (config.allowedFolders ?? '').split(/\r?\n/).flatMap(line => line.trim() || []);
   return {
     limits: limits as ImageRules['limits'],
     folders: folders.length > 0 ? folders.map(folder => path.resolve(base, folder)) : [base]
   };
+}
+
+function openLog(RED: NodeAPI, config: ModelConfig, warn: (text: string) => void): PartLog | undefined {
+  const place = (config.log ?? '').trim();
+  if (place === '') return undefined;
+  const idOf = (msg: NodeMessage): unknown => {
+    try {
+      return RED.util.getMessageProperty(msg, config.partId || 'partId');
+    } catch {
+      return undefined;
+    }
+  };
+  return PartLog.open(place === 'stdout' ? place : path.resolve(userFolder(RED), place), idOf, warn);
+}
+
+/**
+ * The settings with the mask, which is read anew for each fit and kept with its version.
+ * @throws GoodpartsError `path-forbidden`, `path-missing`, `image-too-large`
+ */
+export async function settingsWithMask(RED: NodeAPI, config: Partial<ModelConfig>): Promise<FitSettings> {
+  const settings = fitSettings(config);
+  if (isBlank(config.maskFile)) return settings;
+  const { limits, folders } = imageRules(RED, config, clientOptions(RED, config, () => {}).engine);
+  const mask = await readBounded(await allowedFile(config.maskFile!.trim(), folders), limits.maxBytes);
+  return { ...settings, region: { include: [], exclude: [], ...settings.region, mask } };
 }
 
 /** Another version of a detector is current now. */
@@ -152,14 +204,24 @@ export class Model extends EventEmitter {
   readonly rules: ImageRules;
   readonly client: EngineClient;
   readonly downloads: Downloads;
+  /** /anomaly/metrics and /anomaly/health answer while such a model is deployed */
+  readonly exposed: boolean;
+  /** one line a part, where the settings ask for it */
+  readonly partLog?: PartLog;
+  /** it was asked for and cannot be written */
+  readonly partLogMissing: boolean;
+  /** the device of the settings */
+  readonly wanted: Device;
+  /** what ran the graphs when somebody last asked; asking starts the engine */
+  reported?: DeviceReport;
   private readonly options: ClientOptions;
   private readonly store: DetectorStore;
   private readonly endClaim: () => void;
   private report?: Promise<DeviceReport>;
-  private readonly calibrations = new Map<string, Promise<Calibration>>();
+  private readonly infos = new Map<string, Promise<DetectorInfo>>();
 
   constructor(
-    RED: NodeAPI,
+    private readonly RED: NodeAPI,
     private readonly config: ModelConfig,
     log: (text: string) => void
   ) {
@@ -171,13 +233,20 @@ export class Model extends EventEmitter {
     this.client = new EngineClient(this.options);
     this.store = new DetectorStore(this.options.engine.store);
     this.downloads = new Downloads(this.options.engine.store, config.download === true);
+    this.exposed = config.metrics === true;
+    this.wanted = this.options.engine.device!;
     this.endClaim = this.claim(log);
+    this.partLog = openLog(RED, config, log);
+    this.partLogMissing = !isBlank(config.log) && !this.partLog;
+    models.add(this);
+    watchLoop();
   }
 
   /** What runs the graphs; where it is not what was asked for, the reason goes into the log once. */
   device(): Promise<DeviceReport> {
     this.report ??= this.client.device().then(
       device => {
+        this.reported = device;
         if (device.note) this.options.log(device.note);
         return device;
       },
@@ -191,22 +260,23 @@ export class Model extends EventEmitter {
 
   /** Opens a fit session in a process of its own. */
   async startFit(name: string, hooks: FitHooks, onDownload: (percent: number) => void): Promise<FitClient> {
-    const start = () => FitClient.start(this.options, name, fitSettings(this.config), hooks);
+    const settings = await settingsWithMask(this.RED, this.config);
+    const start = () => FitClient.start(this.options, name, settings, hooks);
     return this.downloads.during(start, onDownload);
   }
 
   /**
-   * The scores of the good images of one version, read once.
+   * The facts of one version, read once.
    * @throws GoodpartsError `detector-unknown`, `detector-damaged`
    */
-  async calibration(name: string, version: string): Promise<Calibration> {
+  async info(name: string, version: string): Promise<DetectorInfo> {
     const key = `${name}@${version}@${await this.store.stamp(name, version)}`;
-    const known = this.calibrations.get(key) ?? this.store.info(name, version).then(info => info.calibration);
-    this.calibrations.delete(key);
-    this.calibrations.set(key, known);
-    const [oldest] = this.calibrations.keys();
-    if (this.calibrations.size > MOST_CALIBRATIONS) this.calibrations.delete(oldest);
-    known.catch(() => this.calibrations.delete(key));
+    const known = this.infos.get(key) ?? this.store.info(name, version);
+    this.infos.delete(key);
+    this.infos.set(key, known);
+    const [oldest] = this.infos.keys();
+    if (this.infos.size > MOST_INFOS) this.infos.delete(oldest);
+    known.catch(() => this.infos.delete(key));
     return known;
   }
 
@@ -220,6 +290,11 @@ export class Model extends EventEmitter {
     return discard(this.store.home(name));
   }
 
+  /** The scores of the good images of one version. @throws as `info` */
+  async calibration(name: string, version: string): Promise<Calibration> {
+    return (await this.info(name, version)).calibration;
+  }
+
   /** All versions in the store. They are read here and not in the engine process, which need not run for that. */
   list(): Promise<DetectorInfo[]> {
     return this.store.list();
@@ -231,10 +306,12 @@ export class Model extends EventEmitter {
     this.emit('fitted', { name, version });
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
+    models.delete(this);
     this.endClaim();
     this.downloads.close();
-    return this.client.close();
+    await this.client.close();
+    await this.partLog?.close();
   }
 
   /** Without a detector of its own a model fits what the messages name, which nobody can compare beforehand. */
@@ -242,6 +319,7 @@ export class Model extends EventEmitter {
     const { config, detector, store } = this;
     if (!detector) return () => {};
     const title = config.name || config.id;
-    return claim({ title, store: store.folder, detector, settings: fitSettings(config) }, log);
+    const { maskFile } = config;
+    return claim({ title, store: store.folder, detector, settings: fitSettings(config), maskFile }, log);
   }
 }

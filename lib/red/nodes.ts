@@ -17,10 +17,14 @@ export interface UserConfig extends NodeDef {
   recipeType: string;
 }
 
+/** The model that a node's configuration names, where it names one. */
+export const modelIfAny = (RED: NodeAPI, config: { model: string }): Model | undefined =>
+  (RED.nodes.getNode(config.model) as ModelNode | null)?.model;
+
 /** The model that a node's configuration names; without one the node says so in its status and cannot work. */
 export function modelOf(RED: NodeAPI, node: Node, config: { model: string }): Model | undefined {
-  const found = RED.nodes.getNode(config.model) as ModelNode | null;
-  if (found?.model) return found.model;
+  const found = modelIfAny(RED, config);
+  if (found) return found;
   node.status({ fill: 'red', shape: 'ring', text: RED._('status.error') });
   return undefined;
 }

@@ -3,9 +3,13 @@ import { cancelled, deadlineMissed } from '../engine/deadline';
 import { GoodpartsError } from '../engine/errors';
 import type { ImageInput, ScoreResult } from '../engine';
 import { JobQueue, type Job, type Policy } from '../host/queue';
+import { health } from './health';
 import { bytesOf, noPicture, picturesOf, readPicture } from './images';
-import { mostWaiting, once, type Done, type Message, type Send } from './messages';
+import { queues, type LiveQueue } from './live';
+import { mostWaiting, type Done, type Message, type Send } from './messages';
+import { countDrop, countScore } from './metrics/counts';
 import type { Model } from './model';
+import { watched } from './part-log';
 import { nameOf, readProperty, type Property } from './property';
 import { recipeOf } from './recipe';
 import { Status } from './status';
@@ -57,6 +61,7 @@ export class Scorer {
   private readonly status: ScoreStatus;
   private entering: Promise<void> = Promise.resolve();
   private closed = false;
+  private readonly live: LiveQueue;
   /** what is in the engine process, to be taken back */
   private readonly calls = new Set<AbortController>();
 
@@ -77,23 +82,34 @@ export class Scorer {
       failed: (job, error) => this.fail(error, this.settled(job))
     });
     this.status = new ScoreStatus(new Status(node, RED._), model, options.recipe);
+    this.live = { node: node.name || node.id, waiting: () => this.queue.length, bound: queue };
+    queues.add(this.live);
   }
 
   /** Takes a message; it leaves on an output, or through `done(error)`. */
   input(msg: Message, send: Send, whenDone: Done): void {
-    const done = once(this.node, whenDone);
+    const done = watched(this.node, msg, this.model.partLog, whenDone);
     const since = Date.now();
     // one after the other: reading a property may be asynchronous, and messages must not overtake each other
     this.entering = this.entering
-      .then(() => (msg.reset ? this.reset(done) : this.take(msg, send, done, since)))
+      .then(() => this.sort(msg, send, done, since))
       .catch((error: Error) => this.fail(error, done));
   }
 
   /** Answers what still waits with an error, in the engine process too; what is being scored is answered when that ends. */
   close(): void {
     this.closed = true;
+    queues.delete(this.live);
     this.takeBack(closedError());
     this.status.close();
+  }
+
+  /** `msg.reset` and `msg.health` are no parts. */
+  private async sort(msg: Message, send: Send, done: Done, since: number): Promise<void> {
+    if (msg.reset) return this.reset(done);
+    if (msg.health !== true) return this.take(msg, send, done, since);
+    // an engine that is busy takes a while to say how it is: no part waits for that
+    void health().then(payload => this.answer(done, () => send([{ ...msg, payload }, null])));
   }
 
   /** `msg.reset`: the node is empty again. */
@@ -150,6 +166,8 @@ export class Scorer {
     const done = this.settled(job);
     msg.dropped = { reason: this.options.policy, queue: this.queue.length };
     this.status.drop();
+    countDrop(job.recipe, job.images);
+    this.model.partLog?.part(this.node, msg, { detector: job.recipe, verdict: 'dropped' });
     this.answer(done, () => send([null, msg]));
   }
 
@@ -212,8 +230,18 @@ export class Scorer {
     // a map that came with the message belongs to another detector
     delete msg.anomalyMap;
     if (this.options.map) msg.anomalyMap = many ? scored.map(({ result }) => result.map) : scored[0].result.map;
+    for (const { result } of scored) this.count(result, started - since);
     this.status.scored(scored[0].result, this.queue.length, this.queue.crowded);
     send([msg, null]);
+  }
+
+  /** Beside the message's way: nothing waits for the version's facts, nor fails for want of them. */
+  private count(result: ScoreResult, queued: number): void {
+    const { name, version } = result.detector;
+    this.model.info(name, version).then(
+      info => countScore(result, queued, info),
+      () => {}
+    );
   }
 
   /** Sends a message on and is done with it, or answers with what was thrown on the way. */

@@ -1,5 +1,6 @@
 import type { NodeAPI } from 'node-red';
 import { adminEndpoints } from '../../lib/red/admin';
+import { metricsEndpoints } from '../../lib/red/metrics/endpoints';
 import { Model, type ModelConfig } from '../../lib/red/model';
 import type { ModelNode } from '../../lib/red/nodes';
 
@@ -13,4 +14,5 @@ export = function register(RED: NodeAPI): void {
   }
   RED.nodes.registerType('anomaly-model', AnomalyModel);
   adminEndpoints(RED);
+  metricsEndpoints(RED);
 };

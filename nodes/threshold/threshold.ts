@@ -1,6 +1,6 @@
 import type { Node, NodeAPI, NodeDef } from 'node-red';
 import { Judge, ruleOf, type JudgeOptions, type JudgeRule } from '../../lib/red/judge';
-import { modelOf, optionalNumber } from '../../lib/red/nodes';
+import { modelIfAny, modelOf, optionalNumber } from '../../lib/red/nodes';
 
 interface ThresholdConfig extends NodeDef {
   model: string;
@@ -35,7 +35,7 @@ export = function register(RED: NodeAPI): void {
     RED.nodes.createNode(this, config);
     try {
       const options = optionsOf(config);
-      const model = needsModel(options) ? modelOf(RED, this, config) : undefined;
+      const model = needsModel(options) ? modelOf(RED, this, config) : modelIfAny(RED, config);
       const judge = new Judge(RED, this, model, options);
       this.on('input', (msg, send, done) => judge.input(msg, send, done));
       this.on('close', () => judge.close());

@@ -1,4 +1,5 @@
 /** A real Node-RED process with this package in its palette, for the tests of whole flows. */
+import type { ChildProcess } from 'node:child_process';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -26,13 +27,21 @@ export interface NodeRed {
   log: string[];
   /** Ends it as Ctrl-C does, and gives its exit code. */
   stop: () => Promise<number>;
+  /** Ends it at once, as a power cut does: it can finish nothing. */
+  kill: () => Promise<number>;
+  pid: number;
 }
 
 interface Starter {
   placeFlows(shipped: string, userDir: string, fresh?: boolean): { flows: string; kept: boolean };
   prepare(userDir: string): void;
   freePort(wanted: number): Promise<number>;
-  startNodeRed(options: object): Promise<{ url: string; stop: () => Promise<number> }>;
+  startNodeRed(options: object): Promise<{
+    url: string;
+    child: ChildProcess;
+    ended: Promise<number>;
+    stop: () => Promise<number>;
+  }>;
 }
 
 /** The scripts are ES modules beside dist/, so they are imported by their place and not by a relative name. */
@@ -50,7 +59,7 @@ export async function startNodeRed({ flows, env, palette = {}, red, node, onLine
   const copy = path.join(userDir, 'flows.json');
   await fs.copyFile(flows, copy);
   const log: string[] = [];
-  const { url, stop } = await start({
+  const { url, child, ended, stop } = await start({
     red: red ?? require.resolve('node-red/red.js'),
     node,
     userDir,
@@ -62,7 +71,11 @@ export async function startNodeRed({ flows, env, palette = {}, red, node, onLine
       onLine?.(line);
     }
   });
-  return { url, userDir, log, stop };
+  const kill = () => {
+    child.kill('SIGKILL');
+    return ended;
+  };
+  return { url, userDir, log, stop, kill, pid: child.pid! };
 }
 
 export async function getJson<T>(url: string): Promise<T> {

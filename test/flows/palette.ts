@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
+import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { ROOT } from '../support';
@@ -12,14 +13,19 @@ export type Modules = Record<string, string>;
 interface FlowPart {
   type: string;
   modules?: Modules;
+  /** what a function node loads */
+  libs?: { module: string }[];
 }
 
 const OURS = '@goodparts/node-red-anomaly';
 
-/** What a flow says that it needs beside Node-RED and this package. */
+/** What a flow says that it needs beside Node-RED and this package: palettes, and libraries of its function nodes. */
 export function modulesOf(nodes: FlowPart[]): Modules {
   const all = nodes.filter(node => node.type === 'global-config').map(node => node.modules ?? {});
-  const wanted = Object.entries(Object.assign({}, ...all) as Modules);
+  const libraries = nodes.flatMap(({ libs = [] }) => libs.map(({ module }) => module)).filter(name => !isBuiltin(name));
+  const wanted = Object.entries(
+    Object.assign(Object.fromEntries(libraries.map(name => [name, '*'])), ...all) as Modules
+  );
   return Object.fromEntries(wanted.filter(([name]) => name !== OURS));
 }
 

@@ -117,6 +117,30 @@ describe('threshold', () => {
     assert.deepEqual([verdict, isAnomaly, reviewThreshold], ['review', false, 0.3]);
   });
 
+  it('takes the limits of a message before its own', async () => {
+    const { outputs, send, caught } = await deploy({ method: 'fixed', value: 0.5, review: true, reviewValue: 0.3 });
+    send({ payload: result(0.4), threshold: 0.35 } as NodeMessage);
+    send({ payload: result(0.4), reviewThreshold: 0.4 } as NodeMessage);
+    send({ payload: result(0.2), threshold: 0.25, reviewThreshold: 0.3 } as NodeMessage);
+    send({ payload: result(0.2), threshold: '0.1' } as NodeMessage);
+    const [error] = await caught.wait(1);
+    assert.match((error as Caught).error.message, /msg\.threshold must be a number/);
+    const given = outputs.map(({ messages }) =>
+      messages.map(msg => {
+        const { score, threshold, reviewThreshold } = msg.payload as Record<string, number>;
+        return [score, threshold, reviewThreshold];
+      })
+    );
+    assert.deepEqual(given, [
+      [
+        [0.4, 0.5, 0.4],
+        [0.2, 0.25, 0.25]
+      ],
+      [],
+      [[0.4, 0.35, 0.3]]
+    ]);
+  });
+
   it('judges each of several pictures, and the message by the worst', async () => {
     const { outputs, send } = await deploy({ method: 'fixed', value: 0.5, review: true, reviewValue: 0.3 });
     send({ payload: [result(0.1), result(0.4)] });

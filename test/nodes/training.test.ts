@@ -9,7 +9,7 @@ interface Step extends NodeMessage {
 }
 
 describe('anomaly-fit that trains', function () {
-  this.timeout(90_000);
+  this.timeout(300_000);
   let store: string;
   before(async () => {
     store = scratch();
@@ -39,15 +39,15 @@ describe('anomaly-fit that trains', function () {
   it('collects, trains, tells the loss, pauses, goes on, and saves a detector', async () => {
     const { out, send, steps, texts, completed, progress } = await deploy('disc');
     send({ payload: await parts(6), complete: true, topic: 'end' });
-    await until(() => steps().some(step => step.epoch >= 2), 'two epochs', 60_000);
+    await until(() => steps().some(step => step.epoch >= 2), 'two epochs', 150_000);
     send({ pause: true });
-    await until(() => steps().at(-1)!.paused, 'the pause');
-    await until(() => texts().includes('status.paused'), 'its status');
+    await until(() => steps().at(-1)!.paused, 'the pause', 60_000);
+    await until(() => texts().includes('status.paused'), 'its status', 60_000);
     const held = steps().length;
     await new Promise(resolve => setTimeout(resolve, 300));
     assert.equal(steps().length, held);
     send({ resume: true });
-    await out.wait(1, 60_000);
+    await out.wait(1, 150_000);
     const { version, images, training } = out.messages[0].payload as FitResult;
     assert.deepEqual([version, images, out.messages[0].topic], ['v1', 6, 'end']);
     assert.ok(training!.curve.length >= 3 && training!.curve.at(-1)!.loss < training!.curve[0].loss);
@@ -62,20 +62,20 @@ describe('anomaly-fit that trains', function () {
   it('goes on with a training that a restart interrupted, and says so', async () => {
     const first = await deploy('long', { epochs: '2000' });
     first.send({ payload: await parts(6), complete: true });
-    await until(() => first.steps().some(step => step.epoch >= 2), 'two epochs', 60_000);
+    await until(() => first.steps().some(step => step.epoch >= 2), 'two epochs', 150_000);
     first.send({ pause: true });
-    await until(() => first.steps().at(-1)!.paused, 'the pause');
+    await until(() => first.steps().at(-1)!.paused, 'the pause', 60_000);
     await helper.unload();
     const second = await deploy('long', { epochs: '2000' });
-    await until(() => second.texts().includes('status.interrupted'), 'the status');
+    await until(() => second.texts().includes('status.interrupted'), 'the status', 60_000);
     second.send({ resume: true, topic: 'again' });
-    await until(() => second.steps().length > 0, 'a step', 60_000);
+    await until(() => second.steps().length > 0, 'a step', 150_000);
     assert.ok(second.steps()[0].epoch >= 2, `it began at epoch ${second.steps()[0].epoch}`);
     second.send({ reset: true });
-    const [error] = (await second.caught.wait(1)) as Caught[];
+    const [error] = (await second.caught.wait(1, 60_000)) as Caught[];
     assert.equal(error.error.code, 'fit-aborted');
     second.send({ resume: true });
-    const caught = (await second.caught.wait(2)) as Caught[];
+    const caught = (await second.caught.wait(2, 60_000)) as Caught[];
     assert.equal(caught[1].error.code, 'fit-no-images', 'what was reset is forgotten');
   });
 
@@ -83,9 +83,9 @@ describe('anomaly-fit that trains', function () {
     const { send, caught, texts } = await deploy('patches', { method: 'patchcore' });
     send({ pause: true });
     send({ payload: await parts(2) });
-    await until(() => texts().includes('status.collecting'), 'pictures');
+    await until(() => texts().includes('status.collecting'), 'pictures', 60_000);
     send({ pause: true });
-    const errors = (await caught.wait(2)) as Caught[];
+    const errors = (await caught.wait(2, 60_000)) as Caught[];
     assert.deepEqual(
       errors.map(msg => msg.error.code),
       ['fit-settings', 'fit-settings']

@@ -1,11 +1,11 @@
 import type { Picture } from '../decode';
 import { GoodpartsError } from '../errors';
-import { interleaves, prepare, type Prepared } from '../features';
-import { preprocessGraph } from '../graphs/preprocess';
+import { pictureFeeds, type Prepared } from '../features';
+import { preprocessGraph, type Window } from '../graphs/preprocess';
 import { reconstructionGraph } from '../graphs/reconstruction';
 import { cutModel, pictureInput } from '../onnx/cut';
 import type { ModelProto } from '../onnx/proto';
-import type { Data, Runtime, Session } from '../runtime';
+import { type Data, type Runtime, type Session } from '../runtime';
 import { firstLine } from '../taps';
 import type { NetworkFacts, Size } from '../types';
 import { unbound } from './graph';
@@ -48,16 +48,21 @@ export class Network {
       throw new GoodpartsError('network-output', `ONNX Runtime cannot load ${file}: ${firstLine(error)}`);
     });
     const { mean, std, input } = plan;
-    const interleaved = interleaves(runtime);
-    const options = { mean, std, ...input, pillow: false, interpolation: 'linear' as const, interleaved };
+    const options = {
+      mean,
+      std,
+      ...input,
+      interleaved: runtime.onProcessor,
+      pillow: false,
+      interpolation: 'linear' as const
+    };
     return new Network(runtime, plan, file, await runtime.session(preprocessGraph(options)), session);
   }
 
-  /** The middle of the resized picture. */
-  prepare(picture: Picture): Promise<Prepared> {
-    const { input, resized } = this.plan;
-    const window = { resizedWidth: resized.width, resizedHeight: resized.height, ...middle(resized, input) };
-    return prepare(this.preprocess, picture, window);
+  async prepare({ data, width, height }: Picture): Promise<Prepared> {
+    const window = this.window();
+    const { input } = await this.preprocess.run(pictureFeeds({ data, width, height }, window));
+    return { input: input.data, window, width, height };
   }
 
   /** @throws GoodpartsError `network-output` where it cannot compute the picture, or gives what is no score and no map */
@@ -72,6 +77,12 @@ export class Network {
     const map = outputs.map === undefined ? undefined : this.mapOf(outputs.map, found[outputs.map]);
     const score = outputs.score === undefined ? highest(map!.data) : this.scoreOf(outputs.score, found[outputs.score]);
     return { score, map };
+  }
+
+  /** Where the window that the network is given lies in the resized picture: in its middle. */
+  private window(): Window {
+    const { input, resized } = this.plan;
+    return { resizedWidth: resized.width, resizedHeight: resized.height, ...middle(resized, input) };
   }
 
   private async compare(given: Data, back: Data): Promise<Answer> {

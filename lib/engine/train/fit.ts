@@ -2,7 +2,7 @@ import type { Lease } from '../cache';
 import { decode, type Picture } from '../decode';
 import type { FitOptions, FitSession } from '../engine';
 import { GoodpartsError } from '../errors';
-import { interleaves, prepare, type Extractor } from '../features';
+import { pictureFeeds, type Extractor } from '../features';
 import { noImages } from '../fit';
 import { preprocessGraph } from '../graphs/preprocess';
 import type { Runtime, Session } from '../runtime';
@@ -61,7 +61,7 @@ export class TrainingFit implements FitSession {
   static async open(parts: TrainingFitParts): Promise<TrainingFit> {
     const { inputWidth: width, inputHeight: height } = parts.settings;
     const values = { mean: [0, 0, 0], std: [1, 1, 1] };
-    const how = { pillow: false, interpolation: 'linear' as const, interleaved: interleaves(parts.runtime) };
+    const how = { pillow: false, interpolation: 'linear' as const, interleaved: parts.runtime.onProcessor };
     const graph = preprocessGraph({ width, height, ...values, ...how });
     const gallery = await Gallery.open(parts.checkpoint.pictures, { width, height });
     return new TrainingFit(parts, gallery, await parts.runtime.session(graph));
@@ -180,7 +180,8 @@ export class TrainingFit implements FitSession {
   /** RGB in 0..1, [3, H, W], as large as the network's input. */
   private async prepare(picture: Picture): Promise<Float32Array> {
     const { inputWidth: resizedWidth, inputHeight: resizedHeight } = this.parts.settings;
-    return (await prepare(this.preprocess, picture, { resizedWidth, resizedHeight, left: 0, top: 0 })).input;
+    const window = { resizedWidth, resizedHeight, left: 0, top: 0 };
+    return (await this.preprocess.run(pictureFeeds(picture, window))).input.data;
   }
 
   private async close(): Promise<void> {

@@ -4,6 +4,7 @@ import path from 'node:path';
 import {
   Engine,
   GoodpartsError,
+  percentile,
   type FitProgress,
   type FitSession,
   type FitSettings,
@@ -58,6 +59,7 @@ describe('training', function () {
     const result = await session.finish();
     assert.deepEqual([...new Set(progress.map(p => p.stage))], ['images', 'training', 'calibration']);
     assert.deepEqual([result.version, result.images, result.calibration.scores.length], ['v1', 16, 16]);
+    assert.equal(result.calibration.own!.score, percentile(result.calibration.scores, 95));
     const { curve, best, epochs } = result.training!;
     assert.ok(curve.length <= epochs && epochs === 40);
     assert.ok(curve.at(-1)!.loss < curve[0].loss / 4, `loss from ${curve[0].loss} to ${curve.at(-1)!.loss}`);

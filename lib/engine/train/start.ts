@@ -26,6 +26,8 @@ export interface TrainingStart extends TrainingPlace {
   options: FitOptions;
 }
 
+/** Good pictures that score below an autoencoder's own threshold, percent: what the autoencoders in use take. */
+const AUTOENCODER_PERCENTILE = 95;
 /** What a step takes for each pixel of the network's input, bytes; measured at 256 x 256. */
 const BYTES_A_PIXEL = { autoencoder: 10_000, efficientad: 9_000 };
 
@@ -70,7 +72,8 @@ function calibrationOf(
   // what makes a network out of pictures stays in the detector's settings; the file itself goes into the version
   const { networkInput, reconstruction, inputWidth, inputHeight } = settings;
   const given = { network, networkInput, reconstruction, inputWidth, inputHeight };
-  return NetworkFit.create({ name, settings: given, complete: settings, runtime, store, limits: {}, options: {} });
+  const own = settings.method === 'autoencoder' ? { ownPercentile: AUTOENCODER_PERCENTILE } : {};
+  return NetworkFit.create({ name, settings: given, complete: settings, runtime, store, limits: {}, options: {}, ...own });
 }
 
 export function withSize(settings: Required<FitSettings>): Required<FitSettings> {

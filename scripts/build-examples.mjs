@@ -14,6 +14,7 @@ import { shared } from '../examples/src/dashboard/shared.mjs';
 import * as demo from '../examples/src/functions.mjs';
 import * as http from '../examples/src/http.mjs';
 import * as kafka from '../examples/src/kafka.mjs';
+import * as mlflow from '../examples/src/mlflow.mjs';
 
 const examples = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples');
 const flowFiles = {
@@ -21,6 +22,7 @@ const flowFiles = {
   'inspect-by-http.json': { functions: http },
   'several-products.json': { functions: camera },
   'busy-line.json': { functions: { ...camera, ...busy } },
+  'mlflow.json': { functions: { ...camera, ...mlflow } },
   'kafka.json': { functions: { ...camera, ...kafka } },
   'dashboard-classic.json': {
     functions: { ...camera, ...classic },

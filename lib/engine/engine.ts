@@ -122,11 +122,6 @@ export class Engine {
     const runtime = await this.resources.runtime();
     const { store, options: engine } = this;
     const trains = options.resume || complete.method !== 'patchcore';
-    if (inspection && (trains || complete.network))
-      throw new GoodpartsError(
-        'fit-settings',
-        'A region can only be inspected with a memory bank, not with a network of its own; take the region or the network out.'
-      );
     if (complete.network && !options.resume) {
       await store.checkWritable(name);
       return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });

@@ -118,6 +118,7 @@ export interface ScoreMap {
 
 /** What decides how a grid becomes a map. */
 export type MapSettings = Pick<Required<FitSettings>, 'preset' | 'inputWidth' | 'inputHeight' | 'smoothing'>;
+
 /** The part of a blurred pixel that must come from inspected patches for it to have a value: beyond lies next to nothing of any. */
 const LEAST_WEIGHT = 0.01;
 /** Weights of maps that are kept: of the pictures of one camera. */

@@ -1,5 +1,5 @@
 import { GoodpartsError } from './errors';
-import { regionProblem } from './polygons';
+import { isRestricted, regionProblem } from './polygons';
 import type { FitMethod, FitSettings, Precision, PresetName } from './types';
 
 /** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
@@ -147,6 +147,11 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   if (!RECONSTRUCTIONS.includes(reconstruction)) refuse('reconstruction', RECONSTRUCTIONS.join(' or '), reconstruction);
   const problem = regionProblem(settings.region);
   if (problem) throw new GoodpartsError('fit-settings', `The setting region must be ${problem}.`);
+  if ((settings.network || settings.method !== 'patchcore') && isRestricted(settings.region))
+    throw new GoodpartsError(
+      'fit-settings',
+      'An exported or trained network inspects the whole picture: take the polygons and the mask of the region out of the settings.'
+    );
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(
       'fit-settings',

@@ -164,6 +164,18 @@ function imageRules(RED: NodeAPI, config: Partial<ModelConfig>, { limits }: Engi
   };
 }
 
+/**
+ * The settings with the mask, which is read anew for each fit and kept with its version.
+ * @throws GoodpartsError `path-forbidden`, `path-missing`, `image-too-large`
+ */
+export async function settingsWithMask(RED: NodeAPI, config: Partial<ModelConfig>): Promise<FitSettings> {
+  const settings = fitSettings(config);
+  if (isBlank(config.maskFile)) return settings;
+  const { limits, folders } = imageRules(RED, config, clientOptions(RED, config, () => {}).engine);
+  const mask = await readBounded(await allowedFile(config.maskFile!.trim(), folders), limits.maxBytes);
+  return { ...settings, region: { include: [], exclude: [], ...settings.region, mask } };
+}
+
 function openLog(RED: NodeAPI, config: ModelConfig, warn: (text: string) => void): PartLog | undefined {
   const place = (config.log ?? '').trim();
   if (place === '') return undefined;
@@ -175,18 +187,6 @@ function openLog(RED: NodeAPI, config: ModelConfig, warn: (text: string) => void
     }
   };
   return PartLog.open(place === 'stdout' ? place : path.resolve(userFolder(RED), place), idOf, warn);
-}
-
-/**
- * The settings with the mask, which is read anew for each fit and kept with its version.
- * @throws GoodpartsError `path-forbidden`, `path-missing`, `image-too-large`
- */
-export async function settingsWithMask(RED: NodeAPI, config: Partial<ModelConfig>): Promise<FitSettings> {
-  const settings = fitSettings(config);
-  if (isBlank(config.maskFile)) return settings;
-  const { limits, folders } = imageRules(RED, config, clientOptions(RED, config, () => {}).engine);
-  const mask = await readBounded(await allowedFile(config.maskFile!.trim(), folders), limits.maxBytes);
-  return { ...settings, region: { include: [], exclude: [], ...settings.region, mask } };
 }
 
 /** Another version of a detector is current now. */

@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engine';
 import { isBackboneId } from '../lib/engine/catalogue';
 import { isKnownId } from '../lib/engine/library';
-import { ALIGNS, NETWORK_INPUTS, PRECISIONS, RECONSTRUCTIONS } from '../lib/engine/presets';
+import { ALIGNS, METHODS, NETWORK_INPUTS, PRECISIONS, RECONSTRUCTIONS } from '../lib/engine/presets';
 import type { LimitRule } from '../lib/engine/threshold';
 import { readPicture } from '../lib/pictures';
 import { UsageError, type Arguments, type Option } from './command';
@@ -51,6 +51,12 @@ export const ROOM: Record<string, Option> = {
   }
 };
 export const SETTINGS: Record<string, Option> = {
+  method: { type: 'string', value: 'NAME', help: `${METHODS.join(', ')}; default patchcore` },
+  epochs: {
+    type: 'string',
+    value: 'N',
+    help: 'how often a training goes through the pictures at most; default by their number'
+  },
   backbone: {
     type: 'string',
     value: 'B',
@@ -165,6 +171,8 @@ export async function fitSettings(args: Arguments): Promise<FitSettings> {
   const size = args.text('size');
   const { width, height } = size === undefined ? {} : sizeOf(size);
   const settings: FitSettings = {
+    method: args.choice('method', METHODS),
+    epochs: args.number('epochs'),
     preset,
     backbone: backbone === undefined ? backbone : backboneOf(backbone, storeOf(args)),
     layers: args

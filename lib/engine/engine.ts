@@ -22,6 +22,8 @@ import { ResourceOptions, Resources } from './resources';
 import type { Shared } from './shared';
 import { checkName, DetectorStore } from './store';
 import type { LimitRule } from './threshold';
+import { planTraining } from './train/plan';
+import { startTraining, type TrainingPlace } from './train/start';
 import type {
   DetectorInfo,
   DeviceReport,
@@ -52,6 +54,8 @@ export interface FitOptions {
   images?: number;
   onProgress?: (progress: FitProgress) => void;
   signal?: AbortSignal;
+  /** go on with the training of this detector that was interrupted; its settings and pictures are those of then */
+  resume?: boolean;
 }
 
 export interface ScoreOptions extends Urgency {
@@ -89,6 +93,10 @@ export interface FitSession {
   finish(): Promise<FitResult>;
   /** Frees everything; nothing is saved. */
   abort(): void;
+  /** Holds a training between two steps; a fit that trains nothing has no such way. */
+  pause?(): void;
+  /** Goes on with a training that is held. */
+  resume?(): void;
 }
 
 /**
@@ -117,10 +125,13 @@ export class Engine {
     const complete = { ...given, ...(inspection && { region: inspection.region }) };
     const runtime = await this.resources.runtime();
     const { store, options: engine } = this;
-    if (complete.network) {
+    const trains = options.resume || complete.method !== 'patchcore';
+    if (complete.network && !options.resume) {
       await store.checkWritable(name);
       return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });
     }
+    if (trains)
+      return startTraining({ ...(await this.place(complete)), name, store, limits: engine.limits ?? {}, options });
     const lease = await this.extractor(complete);
     const { size } = lease.value;
     let note: string | undefined;
@@ -260,6 +271,7 @@ export class Engine {
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
     if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
+    if (complete.method !== 'patchcore') return planTraining(await this.place(complete), request);
     const inspection = await Inspection.create(complete.region);
     const lease = await this.extractor(complete);
     try {
@@ -321,6 +333,11 @@ export class Engine {
       );
     if (leases.length === 0) throw failure;
     return leases;
+  }
+
+  private async place(settings: Required<FitSettings>): Promise<TrainingPlace> {
+    const runtime = await this.resources.runtime();
+    return { settings, runtime, maxMemory: this.options.maxMemory, extractorFor: wanted => this.extractor(wanted) };
   }
 
   private async detector(name: string, version?: string): Promise<Lease<Detector>> {

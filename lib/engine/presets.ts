@@ -1,6 +1,6 @@
 import { GoodpartsError } from './errors';
 import { isRestricted, regionProblem } from './polygons';
-import type { FitSettings, Precision, PresetName } from './types';
+import type { FitMethod, FitSettings, Precision, PresetName } from './types';
 
 /** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
 export type Embedding = 'concat' | 'unit' | number;
@@ -27,6 +27,8 @@ export interface Preset {
 }
 
 const shared = {
+  method: 'patchcore' as const,
+  epochs: 0,
   backbone: 'embedded',
   layers: [],
   layerWeights: [],
@@ -96,6 +98,7 @@ export const PRESETS: Record<PresetName, Preset> = {
 
 const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
 export const ALIGNS: Required<FitSettings>['align'][] = ['none', 'turn', 'crop'];
+export const METHODS: FitMethod[] = ['patchcore', 'autoencoder', 'efficientad'];
 export const PRECISIONS: Precision[] = ['float32', 'int8'];
 export const NETWORK_INPUTS: Required<FitSettings>['networkInput'][] = ['auto', 'unit', 'signed', 'imagenet'];
 export const RECONSTRUCTIONS: Required<FitSettings>['reconstruction'][] = ['mse', 'ssim'];
@@ -121,6 +124,7 @@ const RULES: Rule[] = [
   ['memoryLimit', n => whole(n) && n >= 1 && n <= 65536, 'a whole number of MB from 1 to 65536'],
   ['neighbours', n => whole(n) && n >= 1 && n <= 1000, 'a whole number from 1 to 1000'],
   ['smoothing', n => n >= 0 && n <= 100, 'a number of pixels from 0 to 100'],
+  ['epochs', n => whole(n) && n >= 0 && n <= 100000, 'a whole number of epochs, 0 for as many as the pictures need'],
   ['seed', n => whole(n) && n >= 0 && n < 2 ** 32, 'a whole number from 0 to 4294967295']
 ];
 
@@ -147,13 +151,15 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   const { resizeShorter, inputWidth, inputHeight, layerWeights, augment } = settings;
   if (!layerWeights.every(w => typeof w === 'number' && w > 0 && w <= 1000))
     refuse('layerWeights', 'a list of numbers above 0 and up to 1000, one a layer', layerWeights);
+  if (!METHODS.includes(settings.method)) refuse('method', METHODS.join(', '), settings.method);
   if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
   if (!ALIGNS.includes(settings.align)) refuse('align', ALIGNS.join(', '), settings.align);
   if (!PRECISIONS.includes(settings.precision)) refuse('precision', PRECISIONS.join(' or '), settings.precision);
-  if (settings.network && (settings.tile || settings.align !== 'none'))
+  const ofItsOwn = settings.network || settings.method !== 'patchcore';
+  if (ofItsOwn && (settings.tile || settings.align !== 'none'))
     throw new GoodpartsError(
       'fit-settings',
-      'A network that gives scores by itself takes pictures whole and as they lie: set tile to 0 and align to none.'
+      'An exported or trained network takes pictures whole and as they lie: set tile to 0 and align to none.'
     );
   const problem = regionProblem(settings.region);
   if (problem) throw new GoodpartsError('fit-settings', `The setting region must be ${problem}.`);
@@ -170,10 +176,10 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   const { networkInput, reconstruction } = settings;
   if (!NETWORK_INPUTS.includes(networkInput)) refuse('networkInput', NETWORK_INPUTS.join(', '), networkInput);
   if (!RECONSTRUCTIONS.includes(reconstruction)) refuse('reconstruction', RECONSTRUCTIONS.join(' or '), reconstruction);
-  if (settings.network && isRestricted(settings.region))
+  if (ofItsOwn && isRestricted(settings.region))
     throw new GoodpartsError(
       'fit-settings',
-      'An exported network inspects the whole picture: take the polygons and the mask of the region out of the settings.'
+      'An exported or trained network inspects the whole picture: take the polygons and the mask of the region out of the settings.'
     );
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(

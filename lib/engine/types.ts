@@ -48,8 +48,14 @@ export interface InspectedRegion {
   mask?: Uint8Array | string;
 }
 
+/** How a detector comes from good parts: kept as a memory bank, or learned by a network that is trained. */
+export type FitMethod = 'patchcore' | 'autoencoder' | 'efficientad';
+
 /** How a detector is fitted. Everything is optional; what is missing comes from the preset. */
 export interface FitSettings {
+  method?: FitMethod;
+  /** how often a training goes through the pictures at most; 0: by their number */
+  epochs?: number;
   preset?: PresetName;
   /** `embedded` or the path of an .onnx file */
   backbone?: string;
@@ -250,12 +256,30 @@ export interface ScoreResult {
   map?: AnomalyMap;
 }
 
-export type FitStage = 'images' | 'coreset' | 'calibration' | 'save';
+export type FitStage = 'images' | 'coreset' | 'training' | 'calibration' | 'save';
+
+/** How far a training is. */
+export interface TrainingProgress {
+  /** epochs that are done, and at most */
+  epoch: number;
+  epochs: number;
+  /** of all steps, 0..1 */
+  share: number;
+  paused: boolean;
+  /** of each epoch: the mean loss of its steps, and the loss of the good images that are held out */
+  curve: { loss: number; heldOut: number }[];
+  /** the epoch, counted from 1, whose weights are taken: the one with the smallest held-out loss; 0 before the first */
+  best: number;
+  /** it ended before its last epoch, as nothing got better any more */
+  stoppedEarly?: boolean;
+}
 
 export interface FitProgress {
   stage: FitStage;
   done: number;
   total: number;
+  /** of the stage `training` */
+  training?: TrainingProgress;
 }
 
 export interface FitResult {
@@ -272,7 +296,9 @@ export interface FitResult {
   /** what was done otherwise than asked for, as a sentence */
   note?: string;
   /** milliseconds */
-  timing: { images: number; coreset: number; calibration: number; save: number; total: number };
+  timing: { images: number; coreset: number; calibration: number; save: number; total: number; training?: number };
+  /** how a training went */
+  training?: TrainingProgress;
 }
 
 /** A fit that somebody thinks of: how many pictures, and what they are like (default: 1024 x 1024 pixels). */
@@ -294,7 +320,7 @@ export interface FitPlan {
   /** what the network is given, pixels */
   input: { width: number; height: number };
   device: DeviceReport;
-  fitSeconds: { images: number; coreset: number; calibration: number; save: number; total: number };
+  fitSeconds: { images: number; coreset: number; calibration: number; save: number; total: number; training?: number };
   /** peak of the fit's process */
   peakMemoryMb: number;
   /** on the store's disk while fitting, the new version included */

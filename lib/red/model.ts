@@ -7,6 +7,7 @@ import type {
   Device,
   DeviceReport,
   EngineOptions,
+  FitMethod,
   FitSettings,
   Precision,
   PresetName
@@ -14,6 +15,7 @@ import type {
 import { isBackboneId } from '../engine/catalogue';
 import { GoodpartsError } from '../engine/errors';
 import { DetectorStore } from '../engine/store';
+import { discard, interrupted } from '../engine/train/checkpoint';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
 import { Downloads } from './downloads';
 import { watchLoop } from './health';
@@ -26,6 +28,8 @@ import { claim } from './rivals';
 /** The fields of the anomaly-model config node, as the editor stores them: numbers may be texts, '' is the default. */
 export interface ModelConfig extends NodeDef {
   detector: string;
+  method: FitMethod;
+  epochs: string | number;
   backbone: string;
   /** whether a missing backbone may be downloaded */
   download: boolean;
@@ -109,6 +113,8 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
   const layers = listed(config.layers);
   const weights = listed(config.layerWeights).map(part => (Number.isFinite(Number(part)) ? Number(part) : part));
   const settings: FitSettings = {
+    method: config.method || undefined,
+    epochs: optionalNumber(config, 'epochs'),
     preset: config.preset || undefined,
     backbone: config.backbone || undefined,
     layers: layers.length > 0 ? layers : undefined,
@@ -296,6 +302,16 @@ export class Model extends EventEmitter {
     if (this.infos.size > MOST_INFOS) this.infos.delete(oldest);
     known.catch(() => this.infos.delete(key));
     return known;
+  }
+
+  /** Whether a training of the detector was interrupted and can go on. */
+  interrupted(name: string): Promise<boolean> {
+    return interrupted(this.store.home(name));
+  }
+
+  /** Forgets a training that was interrupted. */
+  forgetTraining(name: string): Promise<void> {
+    return discard(this.store.home(name));
   }
 
   /** The scores of the good images of one version. @throws as `info` */

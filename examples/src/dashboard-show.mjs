@@ -62,12 +62,7 @@ export function show(msg, { flow, node, context, fs, path }) {
         kept: kept.length,
         waiting
       },
-      {
-        ms: median(times.map(one => one.total)),
-        wait: median(times.map(one => one.queue)),
-        at: last && last.at,
-        memory: Math.round(process.memoryUsage().rss / 2 ** 20)
-      },
+      { ...line.engine, ms: median(times) },
       evaluation(line)
     ];
   };

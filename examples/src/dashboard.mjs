@@ -95,8 +95,9 @@ export async function tally(msg, { flow, fs, path }) {
     const place = path.join(line.store, detector.version, 'detector.json');
     const { calibration, images } = JSON.parse(await fs.promises.readFile(place, 'utf8'));
     line.detector = { known, version: detector.version, images, scores: calibration.scores };
-    line.results = {};
   }
+  // the scores of another version cannot be compared with those of this one
+  if (line.known !== known) Object.assign(line, { known, recent: [], results: {} });
   line.n++;
   line.counts[verdict]++;
   line.limit = { ng: threshold, review: reviewThreshold };

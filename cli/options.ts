@@ -3,8 +3,9 @@ import path from 'node:path';
 import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engine';
 import { isBackboneId } from '../lib/engine/catalogue';
 import { isKnownId } from '../lib/engine/library';
-import { PRECISIONS } from '../lib/engine/presets';
+import { NETWORK_INPUTS, PRECISIONS, RECONSTRUCTIONS } from '../lib/engine/presets';
 import type { LimitRule } from '../lib/engine/threshold';
+import { readPicture } from '../lib/pictures';
 import { UsageError, type Arguments, type Option } from './command';
 
 const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml'];
@@ -81,6 +82,11 @@ export const SETTINGS: Record<string, Option> = {
     value: 'WxH|N',
     help: 'network input, pixels; default 256 (anomalib), 224 (pci: a crop of it from 8/7), 252 (anomaly-dino)'
   },
+  mask: {
+    type: 'string',
+    value: 'FILE',
+    help: 'a picture laid over each picture: only what is white in it is inspected; default everything'
+  },
   coreset: { type: 'string', value: 'SHARE', help: 'share of the patches to keep, above 0 and up to 1; default 0.1' },
   bank: { type: 'string', value: 'N', help: 'upper bound of the patches to keep; default none' },
   memory: {
@@ -92,6 +98,21 @@ export const SETTINGS: Record<string, Option> = {
     type: 'string',
     value: 'N',
     help: 'of every random choice; same pictures, same seed, same detector; default 0'
+  },
+  network: {
+    type: 'string',
+    value: 'FILE',
+    help: 'an .onnx file that is a detector by itself (anomalib, EfficientAD, autoencoder): it is calibrated, nothing is learned'
+  },
+  'network-input': {
+    type: 'string',
+    value: 'NUMBERS',
+    help: `the numbers that it takes: ${NETWORK_INPUTS.join(', ')}; default auto`
+  },
+  reconstruction: {
+    type: 'string',
+    value: 'NAME',
+    help: `how an autoencoder's picture is compared: ${RECONSTRUCTIONS.join(' or ')}; default mse`
   }
 };
 
@@ -120,10 +141,16 @@ function backboneOf(text: string, store: string): string {
   return isId ? text : path.resolve(text);
 }
 
-/** Only what was asked for; the preset fills in the rest. */
-export function fitSettings(args: Arguments): FitSettings {
+/** @throws GoodpartsError `path-missing` */
+async function regionOf(mask: string | undefined): Promise<FitSettings['region']> {
+  return mask === undefined ? undefined : { include: [], exclude: [], mask: await readPicture(mask) };
+}
+
+/** Only what was asked for; the preset fills in the rest. @throws GoodpartsError `path-missing` for a mask that is not there */
+export async function fitSettings(args: Arguments): Promise<FitSettings> {
   const preset = args.choice('preset', PRESETS);
   const backbone = args.text('backbone');
+  const network = args.text('network');
   const size = args.text('size');
   const { width, height } = size === undefined ? {} : sizeOf(size);
   const settings: FitSettings = {
@@ -141,10 +168,14 @@ export function fitSettings(args: Arguments): FitSettings {
     inputHeight: height,
     // as published: 256 before a crop of 224, 366 before one of 320
     resizeShorter: preset === 'pci' && width && height ? Math.round((Math.max(width, height) * 256) / 224) : undefined,
+    region: await regionOf(args.text('mask')),
     coresetRatio: args.number('coreset'),
     bankSize: args.number('bank'),
     memoryLimit: args.number('memory'),
-    seed: args.number('seed')
+    seed: args.number('seed'),
+    network: network && path.resolve(network),
+    networkInput: args.choice('network-input', NETWORK_INPUTS),
+    reconstruction: args.choice('reconstruction', RECONSTRUCTIONS)
   };
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }

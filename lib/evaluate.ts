@@ -122,6 +122,11 @@ export async function evaluate(
   if (used.resizeShorter > 0 && defective.length > unmasked)
     onNote?.('The crop leaves out the edges of the pictures: the pixel metrics leave them out, too.');
 
+  if (settings.region)
+    onNote?.(
+      'What lies outside of the mask was not inspected: the pixel metrics leave it out, and a defective picture counts as one wherever its defect is.'
+    );
+
   const rank = (which: (image: MvtecImage) => boolean) => {
     const chosen = test.flatMap((image, i) => (which(image) ? [i] : []));
     return imageMetrics(

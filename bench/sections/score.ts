@@ -2,7 +2,7 @@
 // nodes take, twice the network's input each way; anomalib's has the size of the input.
 import fs from 'node:fs';
 import { Engine, GoodpartsError } from '../../lib/engine';
-import type { ScoreResult } from '../../lib/engine/types';
+import type { PatchCoreInfo, ScoreResult } from '../../lib/engine/types';
 import { apart } from '../apart';
 import { measurePeer, storeOf, type BenchBackbone, type Context } from '../context';
 import type { Peer, PeerResult, PeerScore } from '../peers';
@@ -35,7 +35,7 @@ interface System {
 
 export async function work({ store, pictures, threads }: Job): Promise<Ours> {
   const engine = new Engine({ store, threads, device: 'cpu' });
-  const { bankSize: bank } = await engine.load('bench');
+  const { bankSize: bank } = (await engine.load('bench')) as PatchCoreInfo;
   const stages: ScoreResult['timing'][] = [];
   const times = await timed(pictures, async file => {
     const [result] = await engine.score('bench', [fs.readFileSync(file)], { map: 'small' });

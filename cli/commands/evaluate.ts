@@ -66,7 +66,7 @@ export const evaluate: Command = {
 The folder holds train/good, test/good, test/<defect> and, for the pixel metrics, ground_truth/<defect>. The detector is not kept.
 A figure is null (-) where it is not defined: without masks, or without both good and defective pictures.`,
   async run(args) {
-    const settings = fitSettings(args);
+    const settings = await fitSettings(args);
     const options = engineOptions(args);
     const json = args.text('json');
     if (json !== undefined && json !== '-') await checkWritable(json);

@@ -21,7 +21,7 @@ The folder holds pictures of good parts, or is a class folder in MVTec's layout,
 A picture that cannot be read is named and left out.`,
   async run(args) {
     const [name, folder] = args.operands;
-    const settings = fitSettings(args);
+    const settings = await fitSettings(args);
     const options = engineOptions(args);
     const files = (await trainingPictures(folder)) ?? (await picturesIn(folder));
     if (files.length === 0) throw new GoodpartsError('fit-no-images', `${folder} holds no picture.`);
@@ -40,8 +40,9 @@ A picture that cannot be read is named and left out.`,
     else {
       const { version, images, patches, bankSize, device, timing } = result;
       const left = bad ? `, ${bad} left out` : '';
+      const kept = patches ? `${bankSize} of ${patches} patches kept` : 'network calibrated';
       print(
-        `${result.name} ${version}: ${images} good pictures${left}, ${bankSize} of ${patches} patches kept, ` +
+        `${result.name} ${version}: ${images} good pictures${left}, ${kept}, ` +
           `${(timing.total / 1000).toFixed(1)} s on ${device.used}${device.note ? ` (${device.note})` : ''}`
       );
       if (result.note) print(result.note);

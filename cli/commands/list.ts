@@ -16,16 +16,16 @@ export const list: Command = {
     else
       print(
         table(
-          ['detector', 'version', 'current', 'made', 'pictures', 'patches', 'backbone', 'preset', 'input'],
-          detectors.map(({ name, version, current, created, images, bankSize, settings }) => [
+          ['detector', 'version', 'current', 'made', 'pictures', 'patches', 'network', 'preset', 'input'],
+          detectors.map(({ name, version, current, created, images, settings, ...info }) => [
             name,
             version,
             current ? '*' : '',
             created,
             images,
-            bankSize,
-            path.basename(settings.backbone),
-            settings.preset,
+            info.kind === 'onnx' ? '' : info.bankSize,
+            info.kind === 'onnx' ? info.network.source.file : path.basename(settings.backbone),
+            info.kind === 'onnx' ? info.network.format : settings.preset,
             `${settings.inputWidth}x${settings.inputHeight}`
           ])
         )

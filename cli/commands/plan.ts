@@ -59,7 +59,8 @@ export const plan: Command = {
   notes: 'Saves nothing. Exits with 1 when the fit would be refused.',
   async run(args) {
     const request = { images: imagesOf(args), picture: await pictureOf(args.text('picture')) };
-    const result = await withEngine(engineOptions(args), engine => engine.plan(fitSettings(args), request));
+    const settings = await fitSettings(args);
+    const result = await withEngine(engineOptions(args), engine => engine.plan(settings, request));
     if (args.flag('json')) printJson(result);
     else {
       print(readable(result));

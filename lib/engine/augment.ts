@@ -1,7 +1,8 @@
 import sharp from 'sharp';
 import type { Picture } from './decode';
-import type { Embeddings, Extractor } from './features';
+import type { Embeddings, Extractor, Prepared } from './features';
 import { joined } from './backbone';
+import { emptyRegion, inspectedRows, type Inside, type Inspection } from './region';
 import type { FitSettings } from './types';
 
 type Augment = Required<FitSettings>['augment'];
@@ -30,15 +31,35 @@ export async function augmented(picture: Picture, augment: Augment): Promise<Pic
   return copies;
 }
 
+/** What is learned of a picture: its patches, those of its copies, and which of its own they are. */
+export interface Learned extends Embeddings {
+  /** undefined: all */
+  inside?: Inside;
+}
+
 /**
- * Embeddings of a picture and its copies as those of one image: [copies * P, D], the picture's own P patches first.
+ * Embeddings of a picture and its copies as those of one image: [n, D], the picture's own patches first; of a region only those inside,
+ * which is mirrored and turned with the copies.
  * The copies of a good image are that image: a calibration that leaves it out leaves them all out.
+ * @throws GoodpartsError `region-empty`
  */
-export async function embedAugmented(extractor: Extractor, picture: Picture, augment: Augment): Promise<Embeddings> {
-  const inputs: Float32Array[] = [];
-  for (const copy of await augmented(picture, augment)) inputs.push((await extractor.prepare(copy)).input);
-  const { patches, ...grid } = await extractor.embed(inputs);
-  return { ...grid, patches: [joined(patches)] };
+export async function embedAugmented(
+  extractor: Extractor,
+  picture: Picture,
+  augment: Augment,
+  inspection?: Inspection
+): Promise<Learned> {
+  const prepared: Prepared[] = [];
+  for (const copy of await augmented(picture, augment)) prepared.push(await extractor.prepare(copy));
+  const { patches, ...grid } = await extractor.embed(prepared.map(p => p.input));
+  const regions = (await inspection?.copies(picture, augment)) ?? [];
+  const inside = regions.map((region, i) => region.inside(prepared[i], extractor.size, grid));
+  if (inside[0]?.patches.length === 0) throw emptyRegion(picture);
+  return {
+    ...grid,
+    patches: [joined(patches.map((rows, i) => inspectedRows(rows, grid.dimensions, inside[i])))],
+    inside: inside[0]
+  };
 }
 
 const opened = ({ data, width, height }: Picture): sharp.Sharp => sharp(data, { raw: { width, height, channels: 3 } });

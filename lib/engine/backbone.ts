@@ -162,7 +162,7 @@ function placeOf(file: string): string {
 }
 
 /** Networks keep the version of the operators that they were written with; ONNX Runtime knows every one from 7 on to its own. */
-function checkOperators({ opsetImport }: ModelProto, file: string): void {
+export function checkOperators({ opsetImport }: ModelProto, file: string): void {
   const version = toNumber(opsetImport.find(o => !o.domain || o.domain === 'ai.onnx')?.version);
   if (version && version < OLDEST_OPSET)
     throw new GoodpartsError(

@@ -8,6 +8,7 @@ import type { ScoreMap } from './head';
 import { regions } from './regions';
 import type { RangeArray } from './ranges';
 import type { Runtime } from './runtime';
+import { once, type Shared } from './shared';
 import type { DetectorStore } from './store';
 import { LimitRule, limitOf } from './threshold';
 import type { AnomalyMap, DetectorInfo, FitSettings, ImageInput, ImageLimits, ScoreResult } from './types';
@@ -48,7 +49,10 @@ export interface Inspected {
   timing: Partial<Milliseconds>;
 }
 
-/** Score and map of one picture, the map as large as the picture where `full`, else small; see ScoreOptions. */
+/**
+ * Score and map of one picture, the map as large as the picture where `full`, else small; see ScoreOptions.
+ * @throws GoodpartsError that this picture alone meets
+ */
 export type Inspect = (full: boolean) => Promise<Inspected>;
 
 /**
@@ -56,14 +60,20 @@ export type Inspect = (full: boolean) => Promise<Inspected>;
  * for all of them; see LoadedDetector.
  */
 export interface Inspector<Input extends { width: number; height: number } = Picture> {
-  /** Makes a picture ready for the network. */
-  prepare(picture: Picture): Promise<Input>;
+  /** Makes a picture ready for the network. @param shared what other detectors made of it already */
+  prepare(picture: Picture, shared?: Shared): Promise<Input>;
   /** What the pictures of a call share, such as one run of a backbone; gives back what is left to do for each, in the same order. */
-  begin(inputs: Input[]): Promise<Inspect[]>;
+  begin(inputs: Input[], shared?: Shared): Promise<Inspect[]>;
   release(): Promise<void>;
 }
 
 type Timed<Input> = { input: Input; timing: Milliseconds };
+
+/** The answer to one picture that met an error of its own; any other error ends the call. */
+function asEntry(error: unknown): GoodpartsError {
+  if (error instanceof GoodpartsError) return error;
+  throw error;
+}
 
 /** A detector whose kind is told by its inspector. */
 export class LoadedDetector<Input extends { width: number; height: number }> implements Detector {
@@ -84,15 +94,23 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     options: ScoreOptions = {}
   ): Promise<(ScoreResult | GoodpartsError)[]> {
     const start = performance.now();
-    const decoded = await Promise.all(images.map((image, i) => refusal(options, i) ?? this.prepare(image, limits)));
+    const decoded = await Promise.all(
+      images.map((image, i) => refusal(options, i) ?? this.prepare(image, limits, options))
+    );
     const prepared = decoded.map((p, i) => (p instanceof GoodpartsError ? p : (refusal(options, i) ?? p)));
     const ready = prepared.filter((p): p is Timed<Input> => !(p instanceof GoodpartsError));
     const backboneStart = performance.now();
-    const inspect = ready.length ? await this.inspector.begin(ready.map(p => p.input)) : [];
+    const inspect = ready.length
+      ? await this.inspector.begin(
+          ready.map(p => p.input),
+          options.shared
+        )
+      : [];
     const backbone = (performance.now() - backboneStart) / ready.length;
     const results: (ScoreResult | GoodpartsError)[] = [];
     const scoreNext = async ({ input, timing }: Timed<Input>, i: number, next: Inspect) =>
-      refusal(options, i) ?? this.finish(input, next, { ...timing, backbone, total: start }, options.map ?? true);
+      refusal(options, i) ??
+      this.finish(input, next, { ...timing, backbone, total: start }, options.map ?? true).catch(asEntry);
     let next = 0;
     for (const [i, p] of prepared.entries()) {
       const entry = p instanceof GoodpartsError ? p : await scoreNext(p, i, inspect[next++]);
@@ -106,17 +124,20 @@ export class LoadedDetector<Input extends { width: number; height: number }> imp
     return this.inspector.release();
   }
 
-  private async prepare(image: ImageInput, limits: Partial<ImageLimits>): Promise<Timed<Input> | GoodpartsError> {
+  private async prepare(
+    image: ImageInput,
+    limits: Partial<ImageLimits>,
+    { shared }: ScoreOptions
+  ): Promise<Timed<Input> | GoodpartsError> {
     const start = performance.now();
     let picture: Picture;
     try {
-      picture = await decode(image, limits);
+      picture = await once(shared, image, decode, () => decode(image, limits));
     } catch (error) {
-      if (error instanceof GoodpartsError) return error;
-      throw error;
+      return asEntry(error);
     }
     const decoded = performance.now();
-    const input = await this.inspector.prepare(picture);
+    const input = await this.inspector.prepare(picture, shared);
     const timing = {
       decode: decoded - start,
       preprocess: performance.now() - decoded,

@@ -5,7 +5,9 @@ import type { DoctorCheck } from './engine';
 import { Extractor } from './features';
 import { MapHead, createSearch } from './head';
 import { locateBackbone } from './library';
+import { openNetwork } from './network/fit';
 import { completeSettings } from './presets';
+import { Inspection } from './region';
 import type { Runtime } from './runtime';
 import { runSelfTest, selfTestPicture } from './selftest';
 import { checkName } from './store';
@@ -66,7 +68,9 @@ export function doctorChecks(
   const meant = subject
     ? [
         check('Settings', () => describeSettings(subject)),
-        check('Backbone', () => loadsBackbone(runtime, backbones, subject.settings))
+        subject.settings.network
+          ? check('Network', () => loadsNetwork(runtime, subject.settings))
+          : check('Backbone', () => loadsBackbone(runtime, backbones, subject.settings))
       ]
     : [];
   return [
@@ -101,9 +105,10 @@ async function compareSelfTest(runtime: Runtime): Promise<string> {
   return `results as they should be, to ${(worst * 100).toFixed(4)} %`;
 }
 
-function describeSettings({ name, settings }: DoctorSubject): string {
+async function describeSettings({ name, settings }: DoctorSubject): Promise<string> {
   checkName(name);
-  const { preset, inputWidth, inputHeight, coresetRatio } = completeSettings(settings);
+  const { preset, inputWidth, inputHeight, coresetRatio, region } = completeSettings(settings);
+  await Inspection.create(region);
   return `${name}: ${preset}, ${inputWidth} x ${inputHeight} pixels, coreset ratio ${coresetRatio}`;
 }
 
@@ -114,6 +119,13 @@ async function loadsBackbone(runtime: Runtime, store: string, { backbone, layers
   const extractor = await Extractor.create(runtime, { ...settings, backbone: located });
   await extractor.release();
   return `${settings.backbone}, layers ${extractor.backbone.layers.join(', ')}`;
+}
+
+async function loadsNetwork(runtime: Runtime, settings: FitSettings): Promise<string> {
+  const { network, facts } = await openNetwork(runtime, settings);
+  await network.release();
+  const { format, input, outputs } = facts;
+  return `${format}, ${input.width} x ${input.height} pixels, outputs ${Object.values(outputs).join(', ')}`;
 }
 
 /** Only looks: a folder that a mistyped path names must not come into being by a test. */

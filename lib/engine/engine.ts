@@ -12,9 +12,14 @@ import { locateBackbone } from './library';
 import { loadDetector } from './load';
 import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from './memory';
 import { planFit } from './plan';
+import { NetworkFit } from './network/fit';
+import { planNetwork } from './network/plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
+import { NEAREST, nearest } from './recognise';
+import { Inspection } from './region';
 import { ResourceOptions, Resources } from './resources';
+import type { Shared } from './shared';
 import { checkName, DetectorStore } from './store';
 import type { LimitRule } from './threshold';
 import type {
@@ -57,6 +62,8 @@ export interface ScoreOptions extends Urgency {
    * the network's input, beyond which it is only enlarged.
    */
   map?: boolean | 'small';
+  /** what other detectors computed of the same pictures already */
+  shared?: Shared;
   /** told of each entry as soon as it is there, in order; the call gives back all of them at its end */
   onEntry?: (entry: ScoreResult | GoodpartsError) => void;
 }
@@ -85,7 +92,7 @@ export interface FitSession {
 }
 
 /**
- * The PatchCore engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
+ * The engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
  * ONNX Runtime computes on the calling thread, so a service runs the engine in a process of its own (see lib/host).
  */
 export class Engine {
@@ -100,22 +107,28 @@ export class Engine {
   }
 
   /**
-   * Starts a fit into which images are put one by one.
-   * @throws GoodpartsError `name-invalid`, `fit-settings`, `fit-memory`, `backbone-*`, `store-write`
+   * Starts a fit into which images are put one by one; with a `network` they only calibrate it.
+   * @throws GoodpartsError `name-invalid`, `fit-settings`, `region-empty`, `fit-memory`, `backbone-*`, `network-*`, `store-write`
    */
   async startFit(name: string, settings: FitSettings = {}, options: FitOptions = {}): Promise<FitSession> {
     checkName(name);
-    const complete = completeSettings(settings);
+    const given = completeSettings(settings);
+    const inspection = await Inspection.create(given.region);
+    const complete = { ...given, ...(inspection && { region: inspection.region }) };
     const runtime = await this.resources.runtime();
-    const lease = await this.extractor(complete);
     const { store, options: engine } = this;
+    if (complete.network) {
+      await store.checkWritable(name);
+      return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });
+    }
+    const lease = await this.extractor(complete);
     const { size } = lease.value;
     let note: string | undefined;
     let checkMemory: MemoryCheck;
     try {
       note = otherSize(settings, complete, lease.value);
       await store.checkWritable(name);
-      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images);
+      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images, inspection);
       checkMemory(0);
     } catch (error) {
       lease.release();
@@ -128,6 +141,7 @@ export class Engine {
           settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
           runtime,
           extractor: extractor.value,
+          inspection,
           store,
           limits: engine.limits ?? {},
           checkMemory,
@@ -162,7 +176,8 @@ export class Engine {
   }
 
   /**
-   * Scores images with the current version of a detector, or with `options.version`.
+   * Scores images with the current version of a detector, or with `options.version`. The name `*` (NEAREST) means for each image the
+   * detector that it resembles most; the result's `product` says how sure that is.
    * @returns one entry per image, in order: its result, or the error that this image alone met
    * @throws GoodpartsError `name-invalid`, `detector-*`: errors of the detector itself
    */
@@ -171,11 +186,23 @@ export class Engine {
     images: ImageInput[],
     options: ScoreOptions = {}
   ): Promise<(ScoreResult | GoodpartsError)[]> {
+    if (name === NEAREST) return this.scoreByNearest(images, options);
     const detector = await this.detector(name, options.version);
     try {
       return await detector.value.score(images, this.options.limits ?? {}, options);
     } finally {
       detector.release();
+    }
+  }
+
+  /** @throws GoodpartsError `detector-unknown` when no detector is fitted, or the error of the only ones there are */
+  private async scoreByNearest(images: ImageInput[], options: ScoreOptions): Promise<(ScoreResult | GoodpartsError)[]> {
+    const leases = await this.allDetectors();
+    try {
+      const detectors = leases.map(lease => lease.value);
+      return await nearest(detectors, images, this.options.limits ?? {}, options);
+    } finally {
+      leases.forEach(lease => lease.release());
     }
   }
 
@@ -224,12 +251,14 @@ export class Engine {
    */
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
+    if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
+    const inspection = await Inspection.create(complete.region);
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
       const fitted = { ...complete, inputWidth, inputHeight };
-      const bound = await fitBound(lease.value, fitted, request.images);
-      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request);
+      const bound = await fitBound(lease.value, fitted, request.images, inspection);
+      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
     } finally {
@@ -266,6 +295,24 @@ export class Engine {
   private async extractor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>> {
     const backbone = await locateBackbone(settings.backbone, this.backbones);
     return this.resources.extractor({ ...settings, backbone }, ranges);
+  }
+
+  /** The current version of each. One that cannot be loaded is left out as long as there is another. */
+  private async allDetectors(): Promise<Lease<Detector>[]> {
+    const names = await this.store.names();
+    const leases: Lease<Detector>[] = [];
+    let failure = new GoodpartsError(
+      'detector-unknown',
+      'There is no detector yet: fit one with images of good parts first.'
+    );
+    // one after the other: each load takes every core
+    for (const name of names)
+      await this.detector(name).then(
+        lease => leases.push(lease),
+        (error: GoodpartsError) => (failure = error)
+      );
+    if (leases.length === 0) throw failure;
+    return leases;
   }
 
   private async detector(name: string, version?: string): Promise<Lease<Detector>> {

@@ -5,6 +5,7 @@ import { axisMatrix } from './graphs/map';
 import { searchGraph } from './graphs/search';
 import { verdictGraph, windowGraph } from './graphs/whole';
 import { ratingOf } from './head';
+import { isRestricted } from './polygons';
 import { GraphBuilder } from './onnx/builder';
 import { fuse, type Part } from './onnx/fuse';
 import { DataType, decodeModel, type ModelProto, type ValueInfoProto } from './onnx/proto';
@@ -33,7 +34,7 @@ export interface ExportParts {
  * Inputs: `image` uint8 [H, W, 3], RGB, upright, of any size; `threshold` float32 [1], optional. Outputs: `score` float32 [1]; `map`
  * float32 [H, W], NaN where nothing was inspected; `anomalous` bool [1], whether the score is above the threshold. metadata_props say
  * which detector it is, how its threshold was drawn, and whose licence the backbone is under.
- * @throws GoodpartsError `export-kind`, `export-operators`, `export-too-large`
+ * @throws GoodpartsError `export-kind`, `export-region`, `export-operators`, `export-too-large`
  */
 export async function exportOnnx({ stored, extractor, limit }: ExportParts): Promise<Uint8Array> {
   const { info, arrays } = stored;
@@ -43,6 +44,11 @@ export async function exportOnnx({ stored, extractor, limit }: ExportParts): Pro
       `Detector "${info.name}" is of the kind ${info.kind}; its network is an ONNX file already, in the folder of its version.`
     );
   const { settings, dimensions } = info as Stored<'patchcore'>;
+  if (isRestricted(settings.region))
+    throw new GoodpartsError(
+      'export-region',
+      `Detector "${info.name}" inspects a region of the picture only, to which an exported network cannot keep. Fit one without a region, from pictures that are cut to it.`
+    );
   const { backbone, size } = extractor;
   const { enlarge, edges } = PRESETS[settings.preset];
   const graphs = extractorGraphs(backbone, settings, size, true);

@@ -54,7 +54,7 @@ export class Extractor {
     try {
       const size = sizeFor(backbone, { width: settings.inputWidth, height: settings.inputHeight });
       checkSuits(backbone, settings, size);
-      const graphs = extractorGraphs(backbone, settings, size, ['cpu', 'wasm'].includes(runtime.device.used));
+      const graphs = extractorGraphs(backbone, settings, size, runtime.onProcessor);
       const preprocess = await runtime.session(graphs.preprocess);
       const patch = await runtime.session(graphs.patch);
       return new Extractor(backbone, size, preprocess, patch, settings.resizeShorter, ranges);
@@ -66,11 +66,7 @@ export class Extractor {
 
   async prepare({ data, width, height }: Picture): Promise<Prepared> {
     const window = windowOf(width, height, this.size, this.resizeShorter);
-    const { input } = await this.preprocess.run({
-      image: { data, dims: [height, width, 3] },
-      size: int64(window.resizedHeight, window.resizedWidth),
-      start: int64(window.top, window.left)
-    });
+    const { input } = await this.preprocess.run(pictureFeeds({ data, width, height }, window));
     return { input: input.data, window, width, height };
   }
 
@@ -106,6 +102,15 @@ export class Extractor {
   async release(): Promise<void> {
     await Promise.all([this.backbone.session, this.preprocess, this.patch].map(s => s.release()));
   }
+}
+
+/** What a pre-process graph is given for a picture. */
+export function pictureFeeds({ data, width, height }: Picture, window: Window) {
+  return {
+    image: { data, dims: [height, width, 3] },
+    size: int64(window.resizedHeight, window.resizedWidth),
+    start: int64(window.top, window.left)
+  };
 }
 
 /** The graphs before and behind the backbone. @param interleaved see PreprocessOptions */

@@ -1,15 +1,16 @@
-import { embedAugmented } from './augment';
+import { embedAugmented, type Learned } from './augment';
 import { Bank, leaveOneOut, Scored } from './calibrate';
 import { decode, Picture } from './decode';
 import type { FitOptions, FitSession } from './engine';
 import { GoodpartsError } from './errors';
-import type { Embeddings, Extractor } from './features';
+import type { Extractor } from './features';
 import { MapHead, createSearch, SearchHead } from './head';
 import type { MemoryCheck } from './memory';
 import { PairDistances } from './pairs';
 import { PatchPool } from './pool';
 import { PRESETS } from './presets';
 import { perturbed } from './perturb';
+import { inspectedRows, type Inspection } from './region';
 import type { Runtime } from './runtime';
 import { runSelfTest, selfTestArrays, selfTestPicture } from './selftest';
 import type { DetectorStore } from './store';
@@ -21,6 +22,8 @@ interface FitParts {
   settings: Required<FitSettings>;
   runtime: Runtime;
   extractor: Extractor;
+  /** undefined: everything is inspected */
+  inspection?: Inspection;
   store: DetectorStore;
   limits: Partial<ImageLimits>;
   /** throws where one image more than `learned` would need more memory than there is */
@@ -36,7 +39,9 @@ export class PatchCoreFit implements FitSession {
   private added = 0;
   /** patches of all images and their copies */
   private patches = 0;
-  private grid: Omit<Embeddings, 'patches'> | undefined;
+  /** of each image, its patches' numbers */
+  private numbers = 0;
+  private grid: Omit<Learned, 'patches'> | undefined;
   /** kept only while it is the only one, to calibrate a detector of a single image */
   private first: Picture | undefined;
   private imagesMs = 0;
@@ -55,7 +60,8 @@ export class PatchCoreFit implements FitSession {
     this.parts.checkMemory(this.added);
     const start = performance.now();
     const picture = await decode(image, this.parts.limits);
-    const embeddings = await embedAugmented(this.parts.extractor, picture, this.parts.settings.augment);
+    const { extractor, settings, inspection } = this.parts;
+    const embeddings = await embedAugmented(extractor, picture, settings.augment, inspection);
     const done = this.turn.then(() => this.take(picture, embeddings));
     this.turn = done.catch(() => undefined);
     await done;
@@ -64,8 +70,9 @@ export class PatchCoreFit implements FitSession {
   }
 
   /** A failure in here ends the fit, as nobody can say what of the image is in the file. */
-  private async take(picture: Picture, { patches, ...grid }: Embeddings): Promise<void> {
+  private async take(picture: Picture, { patches, ...grid }: Learned): Promise<void> {
     this.check();
+    this.checkShape(picture, patches[0].length, grid);
     const { name, runtime, settings, store, options } = this.parts;
     const { dimensions } = grid;
     try {
@@ -87,6 +94,18 @@ export class PatchCoreFit implements FitSession {
     }
     this.first = this.added++ ? undefined : picture;
     this.grid = grid;
+  }
+
+  /** With a region all pictures must have the same patches inside; they have, unless a crop or a turn meets another shape of picture. */
+  private checkShape({ width, height }: Picture, numbers: number, { inside }: Omit<Learned, 'patches'>): void {
+    if (!this.grid) this.numbers = numbers;
+    const others = this.grid?.inside?.patches;
+    const same = !others || (numbers === this.numbers && inside!.patches.every((p, i) => p === others[i]));
+    if (!same)
+      throw new GoodpartsError(
+        'region-shape',
+        `This picture of ${width} x ${height} pixels has another shape than the ones before: the region lies otherwise in it. Fit with pictures of one shape, or without crop and turned copies.`
+      );
   }
 
   async finish(): Promise<FitResult> {
@@ -116,7 +135,7 @@ export class PatchCoreFit implements FitSession {
     const lap = stopwatch();
     const bank = await this.chooseBank();
     const coresetMs = lap();
-    const { runtime, settings, name, store, extractor } = this.parts;
+    const { runtime, settings, name, store, extractor, inspection } = this.parts;
     const { dimensions } = this.grid!;
     const search = await createSearch(runtime, bank.data, dimensions, settings);
     const map = await MapHead.create(runtime);
@@ -125,7 +144,7 @@ export class PatchCoreFit implements FitSession {
       const calibrationMs = lap();
       this.report('save', 0, 1);
       const picture = selfTestPicture();
-      const selfTest = await runSelfTest({ extractor, search, map, settings }, picture);
+      const selfTest = await runSelfTest({ extractor, search, map, settings, inspection }, picture);
       const info = {
         name,
         kind: 'patchcore' as const,
@@ -188,7 +207,9 @@ export class PatchCoreFit implements FitSession {
     const mapMaxima: number[] = [];
     const values: number[] = [];
     for (const { distances } of found) {
-      const { data } = await map.inInput(distances, this.grid!, this.parts.settings);
+      const { inside } = this.grid!;
+      const map0 = await map.inInput(distances, this.grid!, this.parts.settings, inside);
+      const data = inside ? map0.data.filter(v => !Number.isNaN(v)) : map0.data;
       mapMaxima.push(data.reduce((a, b) => Math.max(a, b), 0));
       for (let i = 0; i < data.length; i += 61) values.push(data[i]);
     }
@@ -203,15 +224,14 @@ export class PatchCoreFit implements FitSession {
 
   private async searchCopies(search: SearchHead): Promise<Scored[]> {
     const found: Scored[] = [];
-    for (const copy of await perturbed(this.first!))
-      found.push(await search.search((await this.embed(copy)).patches[0]));
+    for (const copy of await perturbed(this.first!)) found.push(await search.search(await this.embed(copy)));
     return found;
   }
 
   private async leaveOneOut(bank: Bank, search: SearchHead): Promise<Scored[]> {
     const { runtime, settings } = this.parts;
-    const { dimensions, rows, columns } = this.grid!;
-    const perPicture = rows * columns;
+    const { dimensions, rows, columns, inside } = this.grid!;
+    const perPicture = inside?.patches.length ?? rows * columns;
     const pairs = await PairDistances.create(runtime, dimensions);
     const onStep = (done: number, total: number): void => {
       this.check();
@@ -226,9 +246,10 @@ export class PatchCoreFit implements FitSession {
     }
   }
 
-  private async embed(picture: Picture): Promise<Embeddings> {
+  private async embed(picture: Picture): Promise<Float32Array> {
     const { input } = await this.parts.extractor.prepare(picture);
-    return this.parts.extractor.embed([input]);
+    const { patches, dimensions } = await this.parts.extractor.embed([input]);
+    return inspectedRows(patches[0], dimensions, this.grid!.inside);
   }
 
   private check(): void {

@@ -7,6 +7,8 @@ import { LargeSearch } from './large';
 import { pays } from './neighbours';
 import { squaredLengths } from './pairs';
 import { PRESETS } from './presets';
+import type { Axis } from './polygons';
+import { spread, type Inside } from './region';
 import type { Data, Runtime, Session } from './runtime';
 import type { FitSettings } from './types';
 import type { Arrays } from './version';
@@ -114,9 +116,26 @@ export interface ScoreMap {
   height: number;
 }
 
+/** What decides how a grid becomes a map. */
+export type MapSettings = Pick<Required<FitSettings>, 'preset' | 'inputWidth' | 'inputHeight' | 'smoothing'>;
+
+/** The part of a blurred pixel that must come from inspected patches for it to have a value: beyond lies next to nothing of any. */
+const LEAST_WEIGHT = 0.01;
+/** Weights of maps that are kept: of the pictures of one camera. */
+const MOST_WEIGHTS = 2;
+const WHOLE = { from: 0, to: 1 };
+
+interface Drawn {
+  grid: { rows: number; columns: number };
+  settings: MapSettings;
+  down: Placement;
+  across: Placement;
+}
+
 /** Patch distances to anomaly maps, in the network input's geometry or the original picture's. */
 export class MapHead {
   private readonly axes = new Map<string, Data>();
+  private readonly weights = new Map<string, Float32Array>();
 
   private constructor(private readonly session: Session) {}
 
@@ -124,42 +143,92 @@ export class MapHead {
     return new MapHead(await runtime.session(mapGraph()));
   }
 
-  /** The map at the network input's size. */
-  inInput(
+  /**
+   * The map at the network input's size.
+   * @param distances of all patches, or of those inside
+   */
+  async inInput(
     distances: Float32Array,
     grid: { rows: number; columns: number },
-    settings: Required<FitSettings>
+    settings: MapSettings,
+    inside?: Inside
   ): Promise<ScoreMap> {
     const { inputWidth: width, inputHeight: height } = settings;
-    const window = { resizedWidth: width, resizedHeight: height, left: 0, top: 0 };
-    return this.inOriginal(distances, grid, settings, window, { width, height });
+    const along = (size: number): Placement => ({ size, resized: size, offset: 0, input: size });
+    const drawn = { grid, settings, down: along(height), across: along(width) };
+    return { data: await this.draw(distances, drawn, inside, inside?.across, inside?.down), width, height };
   }
 
-  /** The map of a picture of `width` x `height`, unless `full` a small one; what lies beside a centre crop was not inspected and is NaN. */
+  /**
+   * The map of a picture of `width` x `height`, unless `full` a small one; what lies beside a centre crop or not inside was not inspected
+   * and is NaN.
+   */
   async inOriginal(
     distances: Float32Array,
-    { rows, columns }: { rows: number; columns: number },
-    settings: Required<FitSettings>,
+    grid: { rows: number; columns: number },
+    settings: MapSettings,
     window: Window,
     { width, height }: { width: number; height: number },
-    full = true
+    full = true,
+    inside?: Inside
   ): Promise<ScoreMap> {
     const most = full ? MAX_MAP : Math.min(MAX_MAP, ENLARGED ** 2 * settings.inputWidth * settings.inputHeight);
     const scale = Math.min(1, Math.sqrt(most / (width * height)));
     const [w, h] = [width, height].map(n => Math.max(1, Math.round(n * scale)));
     const down = { size: h, resized: window.resizedHeight, offset: window.top, input: settings.inputHeight };
     const across = { size: w, resized: window.resizedWidth, offset: window.left, input: settings.inputWidth };
+    const data = await this.draw(distances, { grid, settings, down, across }, inside);
+    blankOutside(data, w, inspected(across), inspected(down));
+    return { data, width: w, height: h };
+  }
+
+  /** @param x, y what the map's sides span of the picture, for the region */
+  private async draw(
+    distances: Float32Array,
+    drawn: Drawn,
+    inside?: Inside,
+    x: Omit<Axis, 'count'> = WHOLE,
+    y: Omit<Axis, 'count'> = WHOLE
+  ): Promise<Float32Array> {
+    if (!inside) return this.run(distances, drawn);
+    const { grid, down, across } = drawn;
+    const map = await this.run(spread(distances, grid.rows * grid.columns, inside), drawn);
+    const pixels = () => inside.pixels({ ...x, count: across.size }, { ...y, count: down.size });
+    const weights = await this.weightsOf(drawn, inside, pixels);
+    for (let i = 0; i < map.length; i++) map[i] *= weights[i];
+    return map;
+  }
+
+  /**
+   * What each pixel is multiplied with so that it is the mean of the inspected patches around it, and no other dilutes it: what lies at
+   * the edge of the region counts as much as in its middle. NaN where nothing is inspected.
+   */
+  private async weightsOf(drawn: Drawn, inside: Inside, pixels: () => Uint8Array): Promise<Float32Array> {
+    const { grid, settings, down, across } = drawn;
+    const key = JSON.stringify([settings.preset, settings.smoothing, down, across, inside.key]);
+    const known = this.weights.get(key);
+    if (known) return known;
+    const ones = new Float32Array(inside.patches.length).fill(1);
+    const parts = await this.run(spread(ones, grid.rows * grid.columns, inside), drawn);
+    const seen = pixels();
+    const made = parts.map((part, i) => (seen[i] && part > LEAST_WEIGHT ? 1 / part : NaN));
+    const [oldest] = this.weights.keys();
+    if (this.weights.size >= MOST_WEIGHTS) this.weights.delete(oldest);
+    this.weights.set(key, made);
+    return made;
+  }
+
+  private async run(values: Float32Array, { grid, settings, down, across }: Drawn): Promise<Float32Array> {
     const { map } = await this.session.run({
-      grid: { data: distances, dims: [rows, columns] },
-      rows: this.axis(settings, rows, down, false),
-      columns: this.axis(settings, columns, across, true)
+      grid: { data: values, dims: [grid.rows, grid.columns] },
+      rows: this.axis(settings, grid.rows, down, false),
+      columns: this.axis(settings, grid.columns, across, true)
     });
-    blankOutside(map.data, w, inspected(across), inspected(down));
-    return { data: map.data, width: w, height: h };
+    return map.data;
   }
 
   /** The matrix of one axis; kept, as pictures of one camera share it. */
-  private axis(settings: Required<FitSettings>, grid: number, placement: Placement, transposed: boolean): Data {
+  private axis(settings: MapSettings, grid: number, placement: Placement, transposed: boolean): Data {
     const key = JSON.stringify([settings.preset, settings.smoothing, grid, placement, transposed]);
     const known = this.axes.get(key);
     if (known) return known;

@@ -1,12 +1,14 @@
 import type { Detector, LoadParts } from './detector';
 import { GoodpartsError } from './errors';
+import { loadOnnx } from './network/inspector';
 import { loadPatchCore } from './patchcore';
 import type { DetectorKind } from './types';
 import { kindOf, type Stored } from './version';
 
 /** How a version of each kind is loaded. */
 const LOADERS: { [K in DetectorKind]: (parts: LoadParts, info: Stored<K>) => Promise<Detector> } = {
-  patchcore: loadPatchCore
+  patchcore: loadPatchCore,
+  onnx: loadOnnx
 };
 
 /**

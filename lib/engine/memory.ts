@@ -3,6 +3,7 @@ import { COPIES } from './augment';
 import { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import { fitMemory, type FitSize } from './pool';
+import type { Inspection } from './region';
 import type { FitSettings } from './types';
 
 const MB = 2 ** 20;
@@ -41,11 +42,14 @@ export type MemoryCheck = (learned: number) => void;
 export async function fitBound(
   extractor: Extractor,
   settings: Required<FitSettings>,
-  images?: number
+  images?: number,
+  inspection?: Inspection
 ): Promise<FitBound> {
   const { width, height } = extractor.size;
-  const { patches, dimensions } = await extractor.embed([new Float32Array(3 * width * height)]);
-  const patchesPerImage = (patches[0].length / dimensions) * COPIES[settings.augment];
+  const { dimensions, ...grid } = await extractor.embed([new Float32Array(3 * width * height)]);
+  const whole = grid.rows * grid.columns * COPIES[settings.augment];
+  // which patches a crop leaves of a region is known with the first picture only
+  const patchesPerImage = inspection ? Math.max(1, await inspection.count(extractor.size, settings, grid)) : whole;
   return { ...settings, images, dimensions, patchesPerImage, base: process.memoryUsage().rss + PICTURES };
 }
 
@@ -57,10 +61,11 @@ export async function memoryCheck(
   extractor: Extractor,
   settings: Required<FitSettings>,
   maxMemory?: number,
-  images?: number
+  images?: number,
+  inspection?: Inspection
 ): Promise<MemoryCheck> {
   const room = memoryRoom(maxMemory);
-  const bound = await fitBound(extractor, settings, images);
+  const bound = await fitBound(extractor, settings, images, inspection);
   const known = images !== undefined || settings.bankSize > 0;
   return learned => {
     if (known && learned) return;

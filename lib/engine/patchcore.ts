@@ -4,7 +4,9 @@ import { GoodpartsError } from './errors';
 import type { Embeddings, Extractor, Prepared } from './features';
 import { MapHead, createSearch, type SearchHead } from './head';
 import type { RangeArray } from './ranges';
+import { emptyRegion, inspectedRows, Inspection } from './region';
 import { checkSelfTest } from './selftest';
+import { once, type Shared } from './shared';
 import type { FitSettings } from './types';
 import type { Stored } from './version';
 
@@ -14,23 +16,32 @@ class PatchCoreInspector implements Inspector<Prepared> {
     private readonly settings: Required<FitSettings>,
     private readonly extractor: Lease<Extractor>,
     private readonly search: SearchHead,
-    private readonly map: MapHead
+    private readonly map: MapHead,
+    private readonly inspection?: Inspection
   ) {}
 
-  prepare(picture: Parameters<Extractor['prepare']>[0]): Promise<Prepared> {
-    return this.extractor.value.prepare(picture);
+  prepare(picture: Parameters<Extractor['prepare']>[0], shared?: Shared): Promise<Prepared> {
+    const extractor = this.extractor.value;
+    return once(shared, picture, extractor, () => extractor.prepare(picture));
   }
 
-  async begin(prepared: Prepared[]): Promise<Inspect[]> {
-    const embeddings = await this.extractor.value.embed(prepared.map(p => p.input));
+  async begin(prepared: Prepared[], shared?: Shared): Promise<Inspect[]> {
+    const extractor = this.extractor.value;
+    const inputs = prepared.map(p => p.input);
+    // several pictures are one run of the network, so only a single one has embeddings of its own to share
+    const alone = inputs.length === 1 ? shared : undefined;
+    const embeddings = await once(alone, inputs[0], extractor, () => extractor.embed(inputs));
     return prepared.map((p, i) => full => this.finish(p, embeddings, i, full));
   }
 
   private async finish(p: Prepared, embeddings: Embeddings, index: number, full: boolean): ReturnType<Inspect> {
     const start = performance.now();
-    const { distances, score } = await this.search.search(embeddings.patches[index]);
+    const inside = this.inspection?.inside(p, this.extractor.value.size, embeddings);
+    if (inside?.patches.length === 0) throw emptyRegion(p);
+    const patches = inspectedRows(embeddings.patches[index], embeddings.dimensions, inside);
+    const { distances, score } = await this.search.search(patches);
     const search = performance.now() - start;
-    const map = await this.map.inOriginal(distances, embeddings, this.settings, p.window, p, full);
+    const map = await this.map.inOriginal(distances, embeddings, this.settings, p.window, p, full, inside);
     return { score, map, timing: { search } };
   }
 
@@ -62,9 +73,10 @@ export async function loadPatchCore(
       );
     const search = await createSearch(runtime, arrays.bank.data as Float32Array, dimensions, settings, arrays);
     const map = await MapHead.create(runtime);
-    const parts = { extractor: extractor.value, search, map, settings };
+    const inspection = await Inspection.create(settings.region);
+    const parts = { extractor: extractor.value, search, map, settings, inspection };
     const parity = await checkSelfTest(parts, arrays, selfTest.score, runtime.device.used);
-    return new LoadedDetector(info, new PatchCoreInspector(settings, extractor, search, map), parity);
+    return new LoadedDetector(info, new PatchCoreInspector(settings, extractor, search, map, inspection), parity);
   } catch (error) {
     extractor.release();
     throw error;

@@ -3,15 +3,16 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
-import { COPIES, embedAugmented } from './augment';
+import { embedAugmented, type Learned } from './augment';
 import { decode } from './decode';
-import type { Embeddings, Extractor } from './features';
+import type { Extractor } from './features';
 import { createSearch, MapHead } from './head';
 import { cellCount, pays } from './neighbours';
 import { PairDistances } from './pairs';
 import { coresetSeconds } from './probe';
 import { bankPatches, fitMemory, poolSize } from './pool';
 import { randomStream } from './random';
+import type { Inspection } from './region';
 import { regions } from './regions';
 import type { Runtime } from './runtime';
 import { CALIBRATION_IMAGES } from './sample';
@@ -29,7 +30,7 @@ const CELLS = { power: 0.65, searches: 10, growth: 0.8 };
 /** A gathering of a detector's small texts: detector.json without scores, checksums, heads of the arrays; and bytes of one score. */
 const TEXTS = { base: 2600, score: 50 };
 
-const MB = 2 ** 20;
+export const MB = 2 ** 20;
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1];
 
 async function time(work: () => Promise<unknown> | unknown): Promise<number> {
@@ -39,7 +40,7 @@ async function time(work: () => Promise<unknown> | unknown): Promise<number> {
 }
 
 /** Median milliseconds of some work, after a first time that does not count. */
-async function usual(work: () => Promise<unknown>): Promise<number> {
+export async function usual(work: () => Promise<unknown>): Promise<number> {
   await work();
   const times: number[] = [];
   const end = performance.now() + REPEAT.ms;
@@ -48,7 +49,7 @@ async function usual(work: () => Promise<unknown>): Promise<number> {
 }
 
 /** A drawn picture of a size, as a camera would send it. */
-function drawn({ width, height }: { width: number; height: number }): Promise<Buffer> {
+export function drawn({ width, height }: { width: number; height: number }): Promise<Buffer> {
   const { data, ...size } = selfTestPicture();
   return sharp(data, { raw: { ...size, channels: 3 } })
     .resize(width, height, { fit: 'fill' })
@@ -65,15 +66,15 @@ export async function planFit(
   runtime: Runtime,
   extractor: Extractor,
   settings: Required<FitSettings>,
-  { images, picture = { width: 1024, height: 1024 } }: PlanRequest
+  { images, picture = { width: 1024, height: 1024 } }: PlanRequest,
+  inspection?: Inspection
 ): Promise<FitPlan> {
   const bytes = picture instanceof Uint8Array ? picture : await drawn(picture);
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'goodparts-plan-'));
   try {
-    const one = await measurePicture(extractor, bytes, settings, folder);
-    const { dimensions, rows, columns } = one.embeddings;
-    const perPicture = rows * columns;
-    const size = { ...settings, images, dimensions, patchesPerImage: perPicture * COPIES[settings.augment] };
+    const one = await measurePicture(extractor, bytes, settings, folder, inspection);
+    const { dimensions } = one.embeddings;
+    const size = { ...settings, images, dimensions, patchesPerImage: one.patches };
     const memory = fitMemory({ ...size, base: process.resourceUsage().maxRSS * 1024 });
     const patches = images * size.patchesPerImage;
     const bankSize = bankPatches(size);
@@ -107,7 +108,10 @@ export async function planFit(
 }
 
 interface Measured {
-  embeddings: Embeddings;
+  /** of the picture itself, of a region those inside */
+  embeddings: Learned;
+  /** that are learned of a picture and its copies */
+  patches: number;
   width: number;
   height: number;
   prepared: Awaited<ReturnType<Extractor['prepare']>>;
@@ -122,24 +126,27 @@ async function measurePicture(
   extractor: Extractor,
   bytes: Uint8Array,
   settings: Required<FitSettings>,
-  folder: string
+  folder: string,
+  inspection?: Inspection
 ): Promise<Measured> {
-  const read = async () => {
-    const prepared = await extractor.prepare(await decode(bytes));
-    return { prepared, embeddings: await extractor.embed([prepared.input]) };
-  };
-  const first = await read();
-  const file = await RowFile.create(folder, first.embeddings.dimensions);
+  const embed = async (augment: Required<FitSettings>['augment']) =>
+    embedAugmented(extractor, await decode(bytes), augment, inspection);
+  const prepared = await extractor.prepare(await decode(bytes));
+  const embeddings = await embed('none');
+  const { dimensions } = embeddings;
+  const file = await RowFile.create(folder, dimensions);
   try {
+    let patches = 0;
     const learned = await usual(async () => {
-      const { patches } = await embedAugmented(extractor, await decode(bytes), settings.augment);
-      await file.write(0, patches[0]);
+      const all = await embed(settings.augment);
+      patches = all.patches[0].length / dimensions;
+      await file.write(0, all.patches[0]);
     });
-    const scored = settings.augment === 'none' ? learned : await usual(read);
-    const all = Int32Array.from({ length: first.embeddings.rows * first.embeddings.columns }, (_, i) => i);
+    const scored = settings.augment === 'none' ? learned : await usual(() => embed('none'));
+    const all = Int32Array.from({ length: embeddings.patches[0].length / dimensions }, (_, i) => i);
     const readBack = await usual(() => file.gather(all));
-    const { width, height } = first.prepared;
-    return { ...first, width, height, learned, scored, readBack };
+    const { width, height } = prepared;
+    return { embeddings, patches, prepared, width, height, learned, scored, readBack };
   } finally {
     await file.close();
   }
@@ -153,7 +160,7 @@ async function measureSearch(
   images: number,
   settings: Required<FitSettings>
 ) {
-  const { patches, dimensions } = embeddings;
+  const { patches, dimensions, inside } = embeddings;
   const most = Math.max(MEASURED_BANK.least, Math.floor(MEASURED_BANK.numbers / dimensions));
   const size = Math.min(bankSize, most);
   const random = randomStream(1);
@@ -176,11 +183,12 @@ async function measureSearch(
     const others = bank.subarray(0, count * dimensions);
     const approach = await usual(() => pairs.approach(patches[0], others, distances.slice()));
     const inInput = await usual(async () => {
-      const { data } = await map.inInput(distances, embeddings, settings);
+      const { data } = await map.inInput(distances, embeddings, settings, inside);
       data.reduce((a, b) => Math.max(a, b), 0);
     });
     const drawnMap = await usual(async () => {
-      const found = await map.inOriginal(distances, embeddings, settings, prepared.window, { width, height }, false);
+      const size = { width, height };
+      const found = await map.inOriginal(distances, embeddings, settings, prepared.window, size, false, inside);
       regions(found.data, found.width, found.height, Infinity, { imageWidth: width, imageHeight: height });
     });
     const cells = pays(bankSize, runtime.device.used);

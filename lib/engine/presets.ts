@@ -1,4 +1,5 @@
 import { GoodpartsError } from './errors';
+import { isRestricted, regionProblem } from './polygons';
 import type { FitSettings, Precision, PresetName } from './types';
 
 /** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
@@ -31,12 +32,16 @@ const shared = {
   layerWeights: [],
   augment: 'none' as const,
   precision: 'float32' as const,
+  region: { include: [], exclude: [] },
   coresetRatio: 0.1,
   bankSize: 0,
   memoryLimit: 256,
   neighbours: 9,
   smoothing: 4,
-  seed: 0
+  seed: 0,
+  network: '',
+  networkInput: 'auto' as const,
+  reconstruction: 'mse' as const
 };
 
 export const PRESETS: Record<PresetName, Preset> = {
@@ -88,6 +93,8 @@ export const PRESETS: Record<PresetName, Preset> = {
 
 const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
 export const PRECISIONS: Precision[] = ['float32', 'int8'];
+export const NETWORK_INPUTS: Required<FitSettings>['networkInput'][] = ['auto', 'unit', 'signed', 'imagenet'];
+export const RECONSTRUCTIONS: Required<FitSettings>['reconstruction'][] = ['mse', 'ssim'];
 
 type Rule = [key: keyof FitSettings, ok: (n: number) => boolean, says: string];
 const whole = Number.isInteger;
@@ -130,6 +137,16 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
     refuse('layerWeights', 'a list of numbers above 0 and up to 1000, one a layer', layerWeights);
   if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
   if (!PRECISIONS.includes(settings.precision)) refuse('precision', PRECISIONS.join(' or '), settings.precision);
+  const { networkInput, reconstruction } = settings;
+  if (!NETWORK_INPUTS.includes(networkInput)) refuse('networkInput', NETWORK_INPUTS.join(', '), networkInput);
+  if (!RECONSTRUCTIONS.includes(reconstruction)) refuse('reconstruction', RECONSTRUCTIONS.join(' or '), reconstruction);
+  const problem = regionProblem(settings.region);
+  if (problem) throw new GoodpartsError('fit-settings', `The setting region must be ${problem}.`);
+  if (settings.network && isRestricted(settings.region))
+    throw new GoodpartsError(
+      'fit-settings',
+      'An exported network inspects the whole picture: take the polygons and the mask of the region out of the settings.'
+    );
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(
       'fit-settings',

@@ -83,6 +83,11 @@ export class Runtime {
     private readonly threads: number
   ) {}
 
+  /** Whether ONNX Runtime's code for processors computes, native or as WebAssembly. */
+  get onProcessor(): boolean {
+    return this.device.used === 'cpu' || this.device.used === 'wasm';
+  }
+
   /** ONNX Runtime's version. */
   get version(): string {
     const { versions } = this.ort.env;

@@ -3,9 +3,10 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { GoodpartsError } from './errors';
 import { decodeNpy, Npy } from './npy';
-import type { DetectorInfo } from './types';
+import type { DetectorInfo, DetectorKind } from './types';
 import {
   Arrays,
+  Files,
   filesOf,
   hashAside,
   INFO,
@@ -19,7 +20,7 @@ import {
   writeVersion
 } from './version';
 
-export type { Arrays, Stored, StoredInfo };
+export type { Arrays, Files, Stored, StoredInfo };
 
 const NAME = /^[A-Za-z0-9._-]{1,64}$/;
 const VERSION = /^v[1-9]\d{0,8}$/;
@@ -35,9 +36,10 @@ export function checkName(name: unknown): string {
   return name;
 }
 
-export interface StoredDetector {
-  info: Stored;
+export interface StoredDetector<K extends DetectorKind = DetectorKind> {
+  info: Stored<K>;
   arrays: Arrays;
+  files: Files;
 }
 
 /**
@@ -51,8 +53,8 @@ export class DetectorStore {
     private readonly keepVersions = 5
   ) {}
 
-  /** All versions of all detectors, by name, newest first; none where the folder is missing. @throws GoodpartsError `path-missing` */
-  async list(): Promise<DetectorInfo[]> {
+  /** The detectors that have a version; none where the folder is missing. @throws GoodpartsError `path-missing` */
+  async names(): Promise<string[]> {
     const entries = await fs
       .readdir(this.folder, { withFileTypes: true })
       .catch(unlessMissing([]))
@@ -60,9 +62,15 @@ export class DetectorStore {
         const why = error.code === 'ENOTDIR' ? 'is not a folder' : `cannot be read (${error.code})`;
         throw new GoodpartsError('path-missing', `The detector store ${this.folder} ${why}.`);
       });
-    const names = entries.filter(e => e.isDirectory() && NAME.test(e.name)).map(e => e.name);
+    const folders = entries.filter(e => e.isDirectory() && NAME.test(e.name)).map(e => e.name);
+    const fitted = await Promise.all(folders.map(async name => (await this.versions(name)).length > 0));
+    return folders.filter((_, i) => fitted[i]).sort();
+  }
+
+  /** All versions of all detectors, by name, newest first. @throws GoodpartsError `path-missing` */
+  async list(): Promise<DetectorInfo[]> {
     const infos: DetectorInfo[] = [];
-    for (const name of names.sort())
+    for (const name of await this.names())
       for (const version of (await this.versions(name)).reverse()) {
         const info = await this.info(name, version).catch(() => undefined); // a damaged one is not offered
         if (info) infos.push(info);
@@ -123,15 +131,17 @@ export class DetectorStore {
     const listed = new Set(sums.map(s => s.file));
     if (!filesOf(info).every(file => listed.has(file))) throw await this.damaged(name, version, SUMS);
     const arrays: Arrays = {};
+    const files: Files = {};
     const read = async ({ file, sha256 }: (typeof sums)[0]): Promise<void> => {
       const bytes = await this.readFile(name, version, file);
       if ((await hashAside(bytes)) !== sha256) throw await this.damaged(name, version, file);
       if (file.endsWith('.npy')) arrays[file.slice(0, -4)] = await this.decode(name, version, file, bytes);
+      else if (file !== INFO) files[file] = bytes;
     };
     await Promise.all(sums.map(read));
     const wrong = unfit(arrays, info);
     if (wrong) throw await this.damaged(name, version, `${wrong}.npy`);
-    return { info, arrays };
+    return { info, arrays, files };
   }
 
   /**
@@ -150,12 +160,12 @@ export class DetectorStore {
   }
 
   /** Saves a new version and makes it current. Returns its name. @throws GoodpartsError `store-write`; the store is then as before */
-  async save(info: StoredInfo, arrays: Arrays): Promise<string> {
+  async save(info: StoredInfo, arrays: Arrays, files: Files = {}): Promise<string> {
     let written = this.place(info.name, `.writing-${crypto.randomUUID()}`);
     let version: string;
     try {
       await fs.mkdir(written, { recursive: true });
-      await writeVersion(written, info, arrays);
+      await writeVersion(written, info, arrays, files);
       version = await this.moveIn(info.name, written);
       written = this.place(info.name, version);
       await this.activate(info.name, version);

@@ -4,11 +4,9 @@ import { decodeModel, ModelProto, reencodeModel } from './onnx/proto';
 import { Candidate, KINDS, layerCandidates, patchSide, poolsFixedMap } from './onnx/structure';
 import { randomStream } from './random';
 import type { Data, Runtime, Session } from './runtime';
+import type { Size } from './types';
 
-export interface Size {
-  width: number;
-  height: number;
-}
+export type { Size };
 
 /** What a layer gives for a batch of N pictures. */
 export type Form =

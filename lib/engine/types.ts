@@ -37,6 +37,17 @@ export interface ImageLimits {
   maxSide: number;
 }
 
+/** Corners [x, y] in shares (0..1) of the upright picture's width and height: they hold for any resolution of the camera. */
+export type Polygon = [x: number, y: number][];
+
+/** What of the picture is inspected: what lies inside any polygon of `include` (none: everything), in none of `exclude`, and in the mask. */
+export interface InspectedRegion {
+  include: Polygon[];
+  exclude: Polygon[];
+  /** a picture, encoded (a text: base64), laid over the whole picture: white is inspected */
+  mask?: Uint8Array | string;
+}
+
 /** How a detector is fitted. Everything is optional; what is missing comes from the preset. */
 export interface FitSettings {
   preset?: PresetName;
@@ -49,6 +60,8 @@ export interface FitSettings {
   /** copies of each good image that are learned as well: mirrored both ways (4 in all), or turned in steps of 45 degrees (8 in all) */
   augment?: 'none' | 'flips' | 'rotations';
   precision?: Precision;
+  /** default: everything is inspected */
+  region?: InspectedRegion;
   /** network input, pixels; for `pci` before the crop the shorter side is `resize` */
   inputWidth?: number;
   inputHeight?: number;
@@ -68,18 +81,34 @@ export interface FitSettings {
   smoothing?: number;
   /** seed of every random choice: same images, same seed, same bank */
   seed?: number;
+  /** path of an .onnx file that is a detector by itself; a fit with it only calibrates. Empty: PatchCore */
+  network?: string;
+  /** the numbers that such a network takes, of RGB: 0 to 1, -1 to 1, or normalised as ImageNet networks have it; `auto`: found by itself */
+  networkInput?: 'auto' | 'unit' | 'signed' | 'imagenet';
+  /** how the picture that an autoencoder gives back is compared: mean squared error, or 1 - structural similarity */
+  reconstruction?: 'mse' | 'ssim';
+}
+
+export interface Size {
+  width: number;
+  height: number;
 }
 
 /** Distribution of a quantity over the good training images, sorted ascending. */
 export interface Calibration {
-  /** how the scores were got: each image against the bank without its own patches, or perturbed copies of a single image */
-  method: 'leave-one-out' | 'perturbed';
+  /**
+   * how the scores were got: each image against the bank without its own patches, perturbed copies of a single image, or each image as
+   * the network scores it
+   */
+  method: 'leave-one-out' | 'perturbed' | 'scored';
   /** image scores */
   scores: number[];
   /** the highest value of each image's anomaly map */
   mapMaxima: number[];
   /** median of all map values */
   mapMedian: number;
+  /** thresholds that a network brings along, above which it calls a picture or a pixel anomalous */
+  own?: { score?: number; map?: number };
 }
 
 interface DetectorFacts {
@@ -88,7 +117,7 @@ interface DetectorFacts {
   current: boolean;
   /** ISO 8601 */
   created: string;
-  settings: FitSettings;
+  settings: Required<FitSettings>;
   images: number;
   calibration: Calibration;
   /** what it was called where it was fitted, if it came in a bundle */
@@ -99,15 +128,53 @@ interface DetectorFacts {
 export interface PatchCoreInfo extends DetectorFacts {
   /** absent in what earlier versions of Goodparts saved */
   kind?: 'patchcore';
-  settings: Required<FitSettings>;
   bankSize: number;
   /** length of a patch embedding */
   dimensions: number;
   backboneSha256: string;
 }
 
+/** By whose conventions an ONNX detector is to be read. */
+export type NetworkFormat = 'anomalib' | 'anomalib-1' | 'efficientad' | 'autoencoder';
+
+/** How the network of an ONNX detector is fed and read, as it was recognised when it was calibrated. */
+export interface NetworkFacts {
+  format: NetworkFormat;
+  /** names of its outputs; `picture`: the one that an autoencoder gives back */
+  outputs: { score?: string; map?: string; picture?: string };
+  /** what it is given, pixels */
+  input: Size;
+  /** what a picture is resized to before `input` is cut out of its middle */
+  resized: Size;
+  /** the middle of `input` that its map covers */
+  covered: Size;
+  /** of RGB / 255 */
+  mean: number[];
+  std: number[];
+  /** of the picture that an autoencoder gives back */
+  reconstruction?: 'mse' | 'ssim';
+}
+
+/** Where a network came from. */
+export interface NetworkSource {
+  /** name of the file that it was read from */
+  file: string;
+  /** of network.onnx in the version: the same file, unless its weights lay beside it */
+  sha256: string;
+  bytes: number;
+  /** what wrote the file, and what the file says of itself, such as its licence */
+  producer?: string;
+  metadata: Record<string, string>;
+}
+
+/** A network that gives scores and maps by itself. */
+export interface OnnxInfo extends DetectorFacts {
+  kind: 'onnx';
+  network: NetworkFacts & { source: NetworkSource };
+}
+
 /** What is known of a version; `kind` says what it consists of, and so how it is loaded. */
-export type DetectorInfo = PatchCoreInfo;
+export type DetectorInfo = PatchCoreInfo | OnnxInfo;
 export type DetectorKind = NonNullable<DetectorInfo['kind']>;
 
 export interface Region {
@@ -122,7 +189,7 @@ export interface Region {
   area: number;
 }
 
-/** Anomaly map in the original image's geometry; `data` holds float32, little-endian, row-major; NaN was not inspected (beside a crop). */
+/** Anomaly map in the original image's geometry; `data` holds float32, little-endian, row-major; NaN was not inspected (beside a crop, outside of the region). */
 export interface AnomalyMap {
   data: Buffer;
   width: number;
@@ -130,6 +197,16 @@ export interface AnomalyMap {
   /** what is normal: the median of the good images' maps, and the pixel threshold of this detector; ties a colour scale to it */
   normal: number;
   threshold: number;
+}
+
+/** Which product a picture shows, told by how near the detectors of all products are to it. */
+export interface Product {
+  /** a detector's name; null: none is near */
+  name: string | null;
+  /** 0 to 1, that of `name`: with those of all other detectors and of "none of them" it makes 1 */
+  confidence: number;
+  /** how far the picture is from the nearest detector, its own good parts being at 1 or less */
+  distance: number;
 }
 
 export interface ScoreResult {
@@ -141,6 +218,8 @@ export interface ScoreResult {
   damage: number;
   /** milliseconds */
   timing: Record<'decode' | 'preprocess' | 'backbone' | 'search' | 'map' | 'total', number>;
+  /** where the nearest detector was asked for */
+  product?: Product;
   map?: AnomalyMap;
 }
 
@@ -156,6 +235,7 @@ export interface FitResult {
   name: string;
   version: string;
   images: number;
+  /** 0, as the bank and its radius, where a network was calibrated */
   patches: number;
   bankSize: number;
   /** covering radius: no patch that was learned is farther from its nearest bank patch */

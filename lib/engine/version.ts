@@ -7,44 +7,61 @@ import type { DetectorInfo, DetectorKind } from './types';
 
 export const INFO = 'detector.json';
 export const SUMS = 'SHA256SUMS';
+/** The network of an ONNX detector, its weights included. */
+export const NETWORK = 'network.onnx';
 
 /** What a version holds beside `detector.json`, each as `<key>.npy`. */
 export type Arrays = Record<string, Npy>;
+/** Other files of a version, by name. */
+export type Files = Record<string, Uint8Array>;
 
 /** What `detector.json` holds beside what everybody is told. */
 interface Kept {
   selfTest: { score: number };
 }
+type OfKind<K extends DetectorKind> = Extract<DetectorInfo, { kind?: K }>;
 type InFile<T> = T extends unknown ? Omit<T, 'current' | 'version'> & Kept : never;
-/** `detector.json`: everything about a version but its place in the store. */
-export type StoredInfo = InFile<DetectorInfo>;
-/** The same with its place; `K` narrows it to a kind. */
-export type Stored<K extends DetectorKind = DetectorKind> = Extract<DetectorInfo, { kind?: K }> & Kept;
+/** `detector.json`: everything about a version but its place in the store; `K` narrows it to a kind. */
+export type StoredInfo<K extends DetectorKind = DetectorKind> = InFile<OfKind<K>>;
+/** The same with its place. */
+export type Stored<K extends DetectorKind = DetectorKind> = OfKind<K> & Kept;
 
 /** Versions of before there were kinds have none. */
 export const kindOf = ({ kind }: { kind?: DetectorKind }): DetectorKind => kind ?? 'patchcore';
 
-type Shape<K extends DetectorKind = DetectorKind> = (array: Npy, info: InFile<Stored<K>>) => boolean;
-const floats: Shape = ({ data, shape }) => data instanceof Float32Array && shape.length === 1;
+type Shape<Info = StoredInfo> = (array: Npy, info: Info) => boolean;
+const floats = ({ data, shape }: Npy): boolean => data instanceof Float32Array && shape.length === 1;
+const picture = ({ data, shape }: Npy): boolean => data instanceof Uint8Array && shape.length === 3 && shape[2] === 3;
 /** The arrays that every version of a kind has, and what they have to be like; see selftest.ts and the fit of each kind. */
-const SHAPES: { [K in DetectorKind]: Record<string, Shape<K>> } = {
+const SHAPES: { [K in DetectorKind]: Record<string, Shape<StoredInfo<K>>> } = {
   patchcore: {
     bank: ({ data, shape }, info) =>
       data instanceof Float32Array && `${shape}` === `${[info.bankSize, info.dimensions]}` && info.bankSize > 0,
     'bank-origin': ({ shape }, info) => `${shape}` === `${info.bankSize}`,
-    'selftest-image': ({ data, shape }) => data instanceof Uint8Array && shape.length === 3 && shape[2] === 3,
+    'selftest-image': picture,
     'selftest-embedding': floats,
+    'selftest-map': floats
+  },
+  onnx: {
+    'selftest-image': picture,
     'selftest-map': floats
   }
 };
+/** What a version of a kind holds beside its arrays. */
+const FILES: { [K in DetectorKind]: string[] } = { patchcore: [], onnx: [NETWORK] };
 /** Whether what a kind needs is in its info at all: its users look into it without asking. What is of a newer kind is told when it is loaded. */
-const WHOLE: { [K in DetectorKind]: (info: InFile<Stored<K>>) => unknown } = {
-  patchcore: info => info.settings.backbone
+const WHOLE: { [K in DetectorKind]: (info: StoredInfo<K>) => unknown } = {
+  patchcore: info => info.settings.backbone,
+  onnx: info => info.network
 };
 
-const shapesOf = (info: StoredInfo): Record<string, Shape> => SHAPES[kindOf(info)];
+const shapesOf = (info: StoredInfo): Record<string, Shape> => SHAPES[kindOf(info)] as Record<string, Shape>;
 /** The files that a version cannot be without. */
-export const filesOf = (info: StoredInfo): string[] => [INFO, ...Object.keys(shapesOf(info)).map(key => `${key}.npy`)];
+export const filesOf = (info: StoredInfo): string[] => [
+  INFO,
+  ...FILES[kindOf(info)],
+  ...Object.keys(shapesOf(info)).map(key => `${key}.npy`)
+];
 
 /** The first array that is not what `info` says. */
 export function unfit(arrays: Arrays, info: StoredInfo): string | undefined {
@@ -58,10 +75,11 @@ export const hash = (bytes: Uint8Array): string => crypto.createHash('sha256').u
 export const hashAside = async (bytes: Uint8Array): Promise<string> =>
   Buffer.from(await crypto.webcrypto.subtle.digest('SHA-256', bytes)).toString('hex');
 
-export async function writeVersion(folder: string, info: StoredInfo, arrays: Arrays): Promise<void> {
-  const files = new Map<string, Buffer>(
+export async function writeVersion(folder: string, info: StoredInfo, arrays: Arrays, others: Files): Promise<void> {
+  const files = new Map<string, Uint8Array>(
     Object.entries(arrays).map(([key, array]: [string, Npy<NpyData>]) => [`${key}.npy`, encodeNpy(array)])
   );
+  for (const [file, bytes] of Object.entries(others)) files.set(file, bytes);
   files.set(INFO, Buffer.from(JSON.stringify(info, null, 2) + '\n'));
   const sums = [...files].map(([file, bytes]) => `${hash(bytes)}  ${file}\n`).join('');
   for (const [file, bytes] of [...files, [SUMS, Buffer.from(sums)] as const])

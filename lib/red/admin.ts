@@ -2,7 +2,7 @@ import type { NodeAPI } from 'node-red';
 import { GoodpartsError } from '../engine/errors';
 import { beginPull, cancelPull, dropBackbone, receiveBackbone, shownBackbones } from './backbones';
 import { EngineClient, planFit } from '../host';
-import { clientOptions, fitSettings, storeFolder, type Model, type ModelConfig } from './model';
+import { clientOptions, settingsWithMask, storeFolder, type Model, type ModelConfig } from './model';
 import { planRequest } from './plan';
 import type { ModelNode } from './nodes';
 
@@ -45,7 +45,7 @@ async function test(RED: NodeAPI, shown: Partial<ModelConfig>): Promise<unknown>
   const config = resolved(RED, shown);
   const client = new EngineClient(clientOptions(RED, config, text => RED.log.warn(text)));
   try {
-    return await client.doctor({ name: config.detector ?? '', settings: fitSettings(config) });
+    return await client.doctor({ name: config.detector ?? '', settings: await settingsWithMask(RED, config) });
   } finally {
     await client.close();
   }
@@ -57,7 +57,7 @@ async function plan(RED: NodeAPI, { images, picture, ...shown }: Record<string, 
   const request = planRequest(images, picture);
   return planFit(
     clientOptions(RED, config, text => RED.log.warn(text)),
-    fitSettings(config),
+    await settingsWithMask(RED, config),
     request
   );
 }

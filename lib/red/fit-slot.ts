@@ -82,7 +82,7 @@ export class FitSlot {
     const { round } = this;
     try {
       const result = await this.take(job, round);
-      if (result) this.deliver(result, job.msg, job.send);
+      if (result) await this.deliver(result, job.msg, job.send);
       job.done();
     } catch (error) {
       if (round !== this.round && !job.complete) job.done();
@@ -157,8 +157,12 @@ export class FitSlot {
     this.images = 0;
     this.owner.status.key('blue', 'ring', 'loading');
     const { model, status } = this.owner;
-    this.opening = model.startFit(this.recipe, { onProgress: progress => this.onProgress(progress) }, percent =>
-      status.key('blue', 'ring', 'downloading', { percent })
+    const { backbone } = (this.last?.msg ?? {}) as { backbone?: unknown };
+    this.opening = model.startFit(
+      this.recipe,
+      { onProgress: progress => this.onProgress(progress) },
+      percent => status.key('blue', 'ring', 'downloading', { percent }),
+      typeof backbone === 'string' ? backbone : undefined
     );
     try {
       const session = await this.opening;
@@ -214,13 +218,15 @@ export class FitSlot {
     this.push({ msg: { ...msg }, send, done, sources: [], many: false, bytes: 0, complete: true });
   }
 
-  private deliver(result: FitResult, msg: Message, send: Send): void {
+  private async deliver(result: FitResult, msg: Message, send: Send): Promise<void> {
     const { name, version, images } = result;
     this.owner.status.event('green', 'dot', 'fitted', { name, version, count: images });
     this.owner.model.emit('fitted', { name, version });
     countFit(name);
     if (result.note) this.owner.node.warn(result.note);
-    msg.payload = result;
+    // what the detector was fitted with, the preset's values filled in: for whoever keeps a record of fits
+    const info = await this.owner.model.info(name, version).catch(() => undefined);
+    msg.payload = { ...result, ...(info && { settings: info.settings }) };
     send(this.owner.options.progress ? [msg, null] : msg);
   }
 

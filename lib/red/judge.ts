@@ -21,14 +21,17 @@ export type Judged = ScoreResult & {
   isAnomaly: boolean;
 };
 
+/** A limit from the scores of the good parts, or the threshold that a detector network brought along. */
+export type JudgeRule = LimitRule | { method: 'own' };
+
 export interface JudgeOptions {
   result: Property;
   /** a score above this is NG */
-  limit: LimitRule;
+  limit: JudgeRule;
   /** a score above this, but not NG, is for a person to look at */
-  review?: LimitRule;
+  review?: JudgeRule;
   /** an own pixel threshold; without one regions and damage stay as they are */
-  pixels?: LimitRule;
+  pixels?: JudgeRule;
 }
 
 /** Limits that a message brings along; they win over the node's. */
@@ -42,7 +45,8 @@ const VERDICTS: Verdict[] = ['ok', 'review', 'ng'];
 const FILLS: Record<Verdict, NodeStatusFill> = { ok: 'green', review: 'yellow', ng: 'red' };
 
 /** A rule of the editor's two fields. @throws GoodpartsError `fit-settings` when the value does not suit the method */
-export function ruleOf(method: LimitRule['method'], value: number | undefined): LimitRule {
+export function ruleOf(method: JudgeRule['method'], value: number | undefined): JudgeRule {
+  if (method === 'own') return { method };
   if (value !== undefined && (method !== 'percentile' || (value >= 0 && value <= 100))) return { method, value };
   const needed = method === 'percentile' ? 'a percentile from 0 to 100' : 'a number';
   throw new GoodpartsError('fit-settings', `The ${method} limit of the threshold needs ${needed}.`);
@@ -146,8 +150,16 @@ export class Judge {
     msg.anomalyMap = many ? maps : maps[0];
   }
 
-  private async limit(rule: LimitRule, result: ScoreResult, of: 'scores' | 'mapMaxima'): Promise<number> {
-    return limitOf(rule, rule.method === 'fixed' ? [] : (await this.calibration(result))[of]);
+  private async limit(rule: JudgeRule, result: ScoreResult, of: 'scores' | 'mapMaxima'): Promise<number> {
+    if (rule.method === 'fixed') return rule.value;
+    const calibration = await this.calibration(result);
+    if (rule.method !== 'own') return limitOf(rule, calibration[of]);
+    const own = calibration.own?.[of === 'scores' ? 'score' : 'map'];
+    if (own !== undefined) return own;
+    throw new GoodpartsError(
+      'calibration-missing',
+      `The detector ${result.detector.name} ${result.detector.version} has no threshold of its own; choose a percentile of the good parts.`
+    );
   }
 
   private async calibration({ detector }: ScoreResult): Promise<Calibration> {

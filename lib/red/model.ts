@@ -11,6 +11,8 @@ import type {
   Precision,
   PresetName
 } from '../engine';
+import { isBackboneId } from '../engine/catalogue';
+import { GoodpartsError } from '../engine/errors';
 import { DetectorStore } from '../engine/store';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
 import { Downloads } from './downloads';
@@ -18,6 +20,7 @@ import { watchLoop } from './health';
 import type { ImageRules } from './images';
 import { models } from './live';
 import { PartLog } from './part-log';
+import { allowedFile, readBounded } from './paths';
 import { claim } from './rivals';
 
 /** The fields of the anomaly-model config node, as the editor stores them: numbers may be texts, '' is the default. */
@@ -30,6 +33,10 @@ export interface ModelConfig extends NodeDef {
   layerWeights: string | number;
   augment: Required<FitSettings>['augment'];
   precision: Precision;
+  /** polygons as the editor stores them, JSON: {include, exclude} */
+  region: string;
+  /** a picture that is laid over each picture: white is inspected */
+  maskFile: string;
   preset: PresetName;
   inputWidth: string | number;
   inputHeight: string | number;
@@ -41,6 +48,10 @@ export interface ModelConfig extends NodeDef {
   reweight: '' | 'true' | 'false';
   smoothing: string | number;
   seed: string | number;
+  /** path of a detector network; blank: PatchCore */
+  network: string;
+  networkInput: Required<FitSettings>['networkInput'];
+  reconstruction: Required<FitSettings>['reconstruction'];
   device: Device;
   store: string;
   keepVersions: string | number;
@@ -76,7 +87,17 @@ function optionalNumber(config: Partial<ModelConfig>, field: NumberField): numbe
 
 const positive = (value: unknown, otherwise: number) => (Number(value) > 0 ? Number(value) : otherwise);
 
-/** What is left blank stays out, so that the preset decides. */
+/** What is no JSON stays as it is: the engine refuses it, and says what a region is. */
+function polygonsOf({ region }: Partial<ModelConfig>): FitSettings['region'] {
+  if (isBlank(region)) return undefined;
+  try {
+    return JSON.parse(region!) as FitSettings['region'];
+  } catch {
+    return region as never;
+  }
+}
+
+/** What is left blank stays out, so that the preset decides. The mask is read by `settingsWithMask`. */
 export function fitSettings(config: Partial<ModelConfig>): FitSettings {
   const listed = (value: unknown) =>
     String(value ?? '')
@@ -91,6 +112,7 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     layerWeights: weights.length > 0 ? (weights as number[]) : undefined,
     augment: config.augment || undefined,
     precision: config.precision || undefined,
+    region: polygonsOf(config),
     inputWidth: optionalNumber(config, 'inputWidth'),
     inputHeight: optionalNumber(config, 'inputHeight'),
     resizeShorter: optionalNumber(config, 'resizeShorter'),
@@ -100,7 +122,10 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     neighbours: optionalNumber(config, 'neighbours'),
     reweight: isBlank(config.reweight) ? undefined : String(config.reweight) === 'true',
     smoothing: optionalNumber(config, 'smoothing'),
-    seed: optionalNumber(config, 'seed')
+    seed: optionalNumber(config, 'seed'),
+    network: String(config.network ?? '').trim() || undefined,
+    networkInput: config.networkInput || undefined,
+    reconstruction: config.reconstruction || undefined
   };
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }
@@ -126,13 +151,31 @@ export function clientOptions(RED: NodeAPI, config: Partial<ModelConfig>, log: (
   return { engine, timeout: positive(config.timeout, 60) * 1000, log };
 }
 
-function imageRules(RED: NodeAPI, config: ModelConfig, { limits }: EngineOptions): ImageRules {
+function imageRules(RED: NodeAPI, config: Partial<ModelConfig>, { limits }: EngineOptions): ImageRules {
   const base = userFolder(RED);
   const folders = (config.allowedFolders ?? '').split(/\r?\n/).flatMap(line => line.trim() || []);
   return {
     limits: limits as ImageRules['limits'],
     folders: folders.length > 0 ? folders.map(folder => path.resolve(base, folder)) : [base]
   };
+}
+
+/**
+ * The settings with the mask, which is read anew for each fit and kept with its version.
+ * @throws GoodpartsError `path-forbidden`, `path-missing`, `image-too-large`
+ */
+export async function settingsWithMask(RED: NodeAPI, config: Partial<ModelConfig>): Promise<FitSettings> {
+  const settings = fitSettings(config);
+  if (isBlank(config.maskFile)) return settings;
+  const { limits, folders } = imageRules(RED, config, clientOptions(RED, config, () => {}).engine);
+  const mask = await readBounded(await allowedFile(config.maskFile!.trim(), folders), limits.maxBytes);
+  return { ...settings, region: { include: [], exclude: [], ...settings.region, mask } };
+}
+
+/** A message may name a backbone, but not a file of this machine. @throws GoodpartsError `backbone-missing` */
+function idOf(backbone: string): string {
+  if (backbone === 'embedded' || isBackboneId(backbone)) return backbone;
+  throw new GoodpartsError('backbone-missing', `"${backbone.slice(0, 80)}" is no name of a backbone.`);
 }
 
 function openLog(RED: NodeAPI, config: ModelConfig, warn: (text: string) => void): PartLog | undefined {
@@ -180,7 +223,7 @@ export class Model extends EventEmitter {
   private readonly infos = new Map<string, Promise<DetectorInfo>>();
 
   constructor(
-    RED: NodeAPI,
+    private readonly RED: NodeAPI,
     private readonly config: ModelConfig,
     log: (text: string) => void
   ) {
@@ -217,9 +260,20 @@ export class Model extends EventEmitter {
     return this.report;
   }
 
-  /** Opens a fit session in a process of its own. */
-  async startFit(name: string, hooks: FitHooks, onDownload: (percent: number) => void): Promise<FitClient> {
-    const start = () => FitClient.start(this.options, name, fitSettings(this.config), hooks);
+  /**
+   * Opens a fit session in a process of its own.
+   * @param backbone id of a backbone in the model's place
+   * @throws GoodpartsError `backbone-missing` where the id is none, or the backbone is not there
+   */
+  async startFit(
+    name: string,
+    hooks: FitHooks,
+    onDownload: (percent: number) => void,
+    backbone?: string
+  ): Promise<FitClient> {
+    const settings = await settingsWithMask(this.RED, this.config);
+    if (backbone) settings.backbone = idOf(backbone);
+    const start = () => FitClient.start(this.options, name, settings, hooks);
     return this.downloads.during(start, onDownload);
   }
 
@@ -267,6 +321,7 @@ export class Model extends EventEmitter {
     const { config, detector, store } = this;
     if (!detector) return () => {};
     const title = config.name || config.id;
-    return claim({ title, store: store.folder, detector, settings: fitSettings(config) }, log);
+    const { maskFile } = config;
+    return claim({ title, store: store.folder, detector, settings: fitSettings(config), maskFile }, log);
   }
 }

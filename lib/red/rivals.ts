@@ -8,6 +8,7 @@ export interface Claim {
   store: string;
   detector: string;
   settings: FitSettings;
+  maskFile?: string;
 }
 
 const running = new Set<Claim>();
@@ -21,7 +22,7 @@ const running = new Set<Claim>();
 export function claim(mine: Claim, warn: (text: string) => void): () => void {
   for (const other of running) {
     if (other.store !== mine.store || other.detector !== mine.detector) continue;
-    const differs = differences(other.settings, mine.settings);
+    const differs = differences(other, mine);
     if (differs.length === 0) continue;
     warn(
       `'${other.title}' and '${mine.title}' both fit the detector '${mine.detector}' in ${mine.store}, but differ in ` +
@@ -33,13 +34,14 @@ export function claim(mine: Claim, warn: (text: string) => void): () => void {
   return () => void running.delete(mine);
 }
 
-/** The settings that differ once the preset's values are filled in, each with both values. */
-function differences(a: FitSettings, b: FitSettings): string[] {
-  const [one, two] = [filled(a), filled(b)];
-  const keys = Object.keys({ ...one, ...two }) as (keyof FitSettings)[];
+/** The settings that differ once the preset's values are filled in, each with both values; polygons would say nothing here. */
+function differences(a: Claim, b: Claim): string[] {
+  const [one, two] = [a, b].map(({ settings, maskFile }) => ({ ...filled(settings), maskFile: maskFile || undefined }));
+  const keys = Object.keys({ ...one, ...two }) as (keyof typeof one)[];
   return keys.flatMap(key => {
     const values = [one[key], two[key]].map(value => JSON.stringify(value));
-    return values[0] === values[1] ? [] : [`${key} (${values.join(' and ')})`];
+    if (values[0] === values[1]) return [];
+    return key === 'region' ? [key] : [`${key} (${values.join(' and ')})`];
   });
 }
 

@@ -25,7 +25,8 @@ async function testSettings(node) {
     const data = JSON.stringify(shownSettings(node));
     const report = await $.ajax({ url: 'goodparts/test', method: 'POST', contentType: 'application/json', data });
     showReport(node, list.empty(), report);
-    if (report.checks.every(({ ok, what }) => ok || !['Settings', 'Backbone'].includes(what))) await showPlan(node);
+    if (report.checks.every(({ ok, what }) => ok || !['Settings', 'Backbone', 'Network'].includes(what)))
+      await showPlan(node);
   } catch (error) {
     const message = problemOf(error);
     note(list, error.status === 404 ? node._('test.missing') : node._('test.failed', { message }));
@@ -64,7 +65,7 @@ async function showVersions(node) {
   return undefined;
 }
 
-function versionRow(node, { name, version, created, images, bankSize, current }) {
+function versionRow(node, { name, version, created, images, bankSize = '', current }) {
   const cells = [name, version, new Date(created).toLocaleString(), images, bankSize].map(text => $('<td>').text(text));
   const choice = current
     ? $('<span>').append($('<i class="fa fa-check">'), ' ', document.createTextNode(node._('versions.current')))

@@ -1,27 +1,28 @@
 import type { Node, NodeAPI, NodeDef } from 'node-red';
-import type { LimitRule } from '../../lib/engine/threshold';
-import { Judge, ruleOf, type JudgeOptions } from '../../lib/red/judge';
+import { Judge, ruleOf, type JudgeOptions, type JudgeRule } from '../../lib/red/judge';
 import { modelIfAny, modelOf, optionalNumber } from '../../lib/red/nodes';
 
 interface ThresholdConfig extends NodeDef {
   model: string;
   result: string;
   resultType: string;
-  method: LimitRule['method'];
+  method: JudgeRule['method'];
   value: number | string;
   review: boolean;
   reviewValue: number | string;
-  pixelMethod: 'detector' | LimitRule['method'];
+  pixelMethod: 'detector' | JudgeRule['method'];
   pixelValue: number | string;
 }
 
 /** @throws GoodpartsError `fit-settings` when a limit's value does not suit its method */
 function optionsOf(config: ThresholdConfig): JudgeOptions {
   const { method = 'percentile', pixelMethod = 'detector' } = config;
+  const reviewMethod = method === 'own' ? 'percentile' : method;
   return {
     result: { value: config.result || 'payload', type: config.resultType || 'msg' },
     limit: ruleOf(method, optionalNumber(config.value ?? 99)),
-    review: config.review ? ruleOf(method, optionalNumber(config.reviewValue ?? 95)) : undefined,
+    // a network brings one threshold along: what is to be reviewed is told by the good parts
+    review: config.review ? ruleOf(reviewMethod, optionalNumber(config.reviewValue ?? 95)) : undefined,
     pixels: pixelMethod === 'detector' ? undefined : ruleOf(pixelMethod, optionalNumber(config.pixelValue))
   };
 }

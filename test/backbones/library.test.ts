@@ -4,7 +4,7 @@ import path from 'node:path';
 import { importBackbone } from '../../lib/backbones/import';
 import { listBackbones, removeBackbone } from '../../lib/backbones/shelf';
 import { pullBackbone } from '../../lib/backbones/pull';
-import { Engine } from '../../lib/engine';
+import { Engine, type PatchCoreInfo } from '../../lib/engine';
 import { GoodpartsError } from '../../lib/engine/errors';
 import { part, parts, put, ROOT, scratch, SMALL } from '../support';
 import { closeServers, entry, give, NETWORK, serve, sumOf } from './server';
@@ -99,7 +99,7 @@ describe('library of backbones', () => {
       await pull();
       const engine = new Engine({ store, device: 'cpu' });
       await engine.fit('disc', await parts(3), { ...SMALL, backbone: 'net.v1' });
-      const info = await engine.load('disc');
+      const info = (await engine.load('disc')) as PatchCoreInfo;
       assert.deepEqual([info.settings.backbone, info.backboneSha256], ['net.v1', sumOf(NETWORK)]);
       await engine.close();
       const moved = path.join(scratch(), 'moved');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { Engine, GoodpartsError, percentile, ScoreResult } from '../../lib/engine';
+import { Engine, GoodpartsError, percentile, ScoreResult, type PatchCoreInfo } from '../../lib/engine';
 import { decodeNpy } from '../../lib/engine/npy';
 import { Runtime, Session } from '../../lib/engine/runtime';
 import { part, parts, scratch, shared, SMALL } from '../support';
@@ -198,7 +198,7 @@ describe('engine', () => {
     const engine = new Engine({ store: scratch() });
     const fitted = await engine.fit('squeeze', await parts(4), { ...SMALL, backbone });
     const [info] = await engine.list();
-    assert.equal(info.dimensions, 256 + 512);
+    assert.equal((info as PatchCoreInfo).dimensions, 256 + 512);
     const [bad] = (await engine.score('squeeze', [await part({ defect: true })])).map(scored);
     assert.ok(bad.score > fitted.calibration.scores.at(-1)!);
   });

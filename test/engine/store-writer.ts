@@ -2,7 +2,7 @@
 import { completeSettings } from '../../lib/engine/presets';
 import { Arrays, DetectorStore, StoredInfo } from '../../lib/engine/store';
 
-export const INFO: StoredInfo = {
+export const INFO: StoredInfo<'patchcore'> = {
   name: 'part',
   created: '2026-01-01T00:00:00.000Z',
   settings: completeSettings(),

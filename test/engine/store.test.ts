@@ -4,8 +4,8 @@ import fs from 'node:fs';
 import fsp from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Engine, GoodpartsError } from '../../lib/engine';
-import { checkName, DetectorStore } from '../../lib/engine/store';
+import { Engine, GoodpartsError, type PatchCoreInfo } from '../../lib/engine';
+import { checkName, DetectorStore, type StoredDetector } from '../../lib/engine/store';
 import { part, parts, put, scratch, SMALL } from '../support';
 import { bank, INFO } from './store-writer';
 
@@ -132,7 +132,7 @@ describe('detector store', () => {
       await assert.rejects(store.read('part', 'v1'), names('SHA256SUMS'), key);
     }
     fs.writeFileSync(sums, whole);
-    assert.equal((await store.read('part', 'v1')).info.bankSize, 2);
+    assert.equal(((await store.read('part', 'v1')).info as PatchCoreInfo).bankSize, 2);
 
     const info = path.join(folder, 'part', 'v1', 'detector.json');
     for (const text of ['{', 'null', '{}', '']) {
@@ -294,7 +294,7 @@ describe('detector store', () => {
     const engine = new Engine({ store: folder });
     await engine.fit('part', await parts(3), SMALL);
     const store = new DetectorStore(folder);
-    const { info, arrays } = await store.read('part', 'v1');
+    const { info, arrays } = (await store.read('part', 'v1')) as StoredDetector<'patchcore'>;
     await store.save({ ...info, selfTest: { score: info.selfTest.score * 1.01 } }, arrays);
     await assert.rejects(engine.load('part'), code('detector-parity'));
     await store.save({ ...info, backboneSha256: '0'.repeat(64) }, arrays);
@@ -306,7 +306,7 @@ describe('detector store', () => {
     const engine = new Engine({ store: scratch() });
     await engine.fit('part', await parts(3), SMALL);
     const store = new DetectorStore(engine.options.store);
-    const { info, arrays } = await store.read('part', 'v1');
+    const { info, arrays } = (await store.read('part', 'v1')) as StoredDetector<'patchcore'>;
     assert.equal(info.kind, 'patchcore');
     // JSON leaves out what is undefined: a version that was saved before there were kinds
     await store.save({ ...info, kind: undefined }, arrays);

@@ -107,9 +107,16 @@ describe('heatmap', () => {
     near(at(150, 90), clear, 0, 'at its start');
   });
 
-  it('leaves what was not inspected clear', async () => {
-    const { at } = await overlay({ scaleBar: false, boxes: false }, { anomalyMap: mapOf({ value: NaN }) });
-    near(at(150, 90), clear, 0, 'a place without a value');
+  it('hatches what was not inspected, so that the picture can still be seen, and nothing else', async () => {
+    const map = mapOf({ high: 1 });
+    const values = new Float32Array(map.data.buffer, map.data.byteOffset);
+    values.forEach((_, i) => i % WIDTH >= 100 && (values[i] = NaN));
+    const { at } = await overlay({ scaleBar: false, boxes: false }, { anomalyMap: map });
+    near(at(90, 60), clear, 0, 'what was inspected');
+    const beyond = Array.from({ length: 400 }, (_, i) => at(120 + (i % 20), 60 + Math.floor(i / 20))[1]);
+    const [dark, bright] = [Math.min(...beyond), Math.max(...beyond)];
+    assert.ok(dark < 0.7 * GREY && dark > 0.4 * GREY, `dimmed to ${dark} of ${GREY}`);
+    assert.ok(bright > dark + 15 && bright < GREY + 40, `stripes of ${bright} on ${dark}`);
   });
 
   it('draws the outline at the pixel threshold', async () => {

@@ -3,6 +3,7 @@ import type { NodeMessage } from 'node-red';
 import type { AnomalyMap, Calibration } from '../../lib/engine';
 import type { ModelNode } from '../../lib/red/nodes';
 import { bench, fitted, helper, Inbox, modules, smallModel, until, type Caught } from './helper';
+import { DetectorStore, type StoredDetector } from '../../lib/engine/store';
 import { scratch } from '../support';
 
 const detector = { name: 'screw', version: 'v1' };
@@ -64,6 +65,25 @@ describe('threshold', () => {
     const deviation = Math.sqrt([a, b, c, d, e].reduce((sum, x) => sum + (x - mean) * (x - mean), 0) / 4);
     close((await limits({ method: 'sigma', value: 2.5 })).threshold, mean + 2.5 * deviation);
     close((await limits({ method: 'fixed', value: '0.75' })).threshold, 0.75);
+  });
+
+  it('takes the threshold that a network brought along, and refuses where there is none', async () => {
+    const { caught, send } = await deploy({ method: 'own' });
+    send({ payload: result(1) });
+    const [{ error }] = (await caught.wait(1)) as Caught[];
+    assert.match(error.message, /screw v1 has no threshold of its own/);
+    await helper.unload();
+    const versions = new DetectorStore(store);
+    const { info, arrays } = (await versions.read('screw', 'v1')) as StoredDetector<'patchcore'>;
+    const own = { score: 0.5, map: 4 };
+    const named = { ...info, name: 'network', calibration: { ...info.calibration, own } };
+    await versions.save(named, arrays);
+    const node = await deploy({ method: 'own', review: true, reviewValue: 0, pixelMethod: 'own' });
+    const payload = { ...result(0.6), detector: { name: 'network', version: 'v1' } };
+    node.send({ payload, anomalyMap: blockMap() } as NodeMessage);
+    const [{ payload: ng }] = (await node.outputs[2].wait(1)) as { payload: Record<string, unknown> }[];
+    // blocks of 5 are above 4; REVIEW comes from the good parts
+    assert.deepEqual([ng.threshold, ng.damage, ng.reviewThreshold], [0.5, 6 / 200, info.calibration.scores[0]]);
   });
 
   it('takes the review limit by the same method', async () => {

@@ -20,7 +20,7 @@ const sum = (bytes: Uint8Array | string): string => crypto.createHash('sha256').
  * @throws GoodpartsError `backbone-missing`, `backbone-unreadable`
  */
 export async function readModel(place: string): Promise<ModelFile> {
-  const bytes = await read(place, code => `The backbone file ${place} cannot be read (${code}).`);
+  const bytes = await read(place, code => `The file ${place} cannot be read (${code}).`);
   let model: ModelProto;
   try {
     model = decodeModel(bytes);

@@ -62,6 +62,7 @@ export interface ModelProto {
   docString?: string;
   metadataProps?: { key: string; value: string }[];
   graph: GraphProto;
+  /** what the file says of itself */
   /** operators that the model defines itself */
   functions?: { node: NodeProto[] }[];
 }

@@ -9,18 +9,36 @@ const haloed = (shape: string, colour: string, width: number) =>
   `<g fill="none" stroke-linejoin="round"><g stroke="#000" stroke-opacity=".6" stroke-width="${(width * 2.2).toFixed(2)}">${shape}</g>` +
   `<g stroke="${colour}" stroke-width="${width.toFixed(2)}">${shape}</g></g>`;
 
-/** SVG of the line along which the map passes `threshold`, scaled from the grid to the picture. */
-export async function contourSvg(grid: Grid, threshold: number, size: Size): Promise<string> {
+/** The outline of where a grid is above a limit, as the data of an SVG path, scaled from the grid to the picture. */
+async function outline({ values, width, height }: Grid, limit: number, size: Size): Promise<string> {
   const { contours } = await import('d3-contour'); // an ES module only
-  const scaleX = size.width / grid.width;
-  const scaleY = size.height / grid.height;
+  const [scaleX, scaleY] = [size.width / width, size.height / height];
   const { coordinates } = contours()
-    .size([grid.width, grid.height])
-    .contour(grid.values as unknown as number[], threshold);
+    .size([width, height])
+    .contour(values as unknown as number[], limit);
   const ring = (points: number[][]) =>
     `M${points.map(([x, y]) => `${(x * scaleX).toFixed(1)} ${(y * scaleY).toFixed(1)}`).join('L')}Z`;
-  const path = coordinates.flat().map(ring).join('');
+  return coordinates.flat().map(ring).join('');
+}
+
+/** SVG of the line along which the map passes `threshold`. */
+export async function contourSvg(grid: Grid, threshold: number, size: Size): Promise<string> {
+  const path = await outline(grid, threshold, size);
   return path && haloed(`<path d="${path}"/>`, '#fff', strokeOf(size));
+}
+
+/** SVG of a veil with a light hatching over what was not inspected, NaN in the map; '' where all of it was. */
+export async function notInspectedSvg(grid: Grid, size: Size): Promise<string> {
+  if (!grid.values.some(Number.isNaN)) return '';
+  const inspected = grid.values.map(value => (Number.isNaN(value) ? 0 : 1));
+  const path = `M0 0H${size.width}V${size.height}H0Z${await outline({ ...grid, values: inspected }, 0.5, size)}`;
+  const [step, stroke] = [strokeOf(size) * 10, strokeOf(size)];
+  return (
+    `<pattern id="hatch" width="${step}" height="${step}" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">` +
+    `<rect width="${step}" height="${step}" fill-opacity=".4"/>` +
+    `<rect width="${(stroke * 1.5).toFixed(2)}" height="${step}" fill="#fff" fill-opacity=".3"/></pattern>` +
+    `<path d="${path}" fill="url(#hatch)" fill-rule="evenodd"/>`
+  );
 }
 
 /** SVG of `boxes`, given in pixels of the drawing. */

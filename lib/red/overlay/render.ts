@@ -2,7 +2,7 @@ import sharp from 'sharp';
 import { openImage, unreadable } from '../../engine/decode';
 import type { AnomalyMap, ImageInput, ImageLimits, Region } from '../../engine';
 import { colormap, type ColormapName, type Rgb } from './colormaps';
-import { boxesSvg, contourSvg } from './drawing';
+import { boxesSvg, contourSvg, notInspectedSvg } from './drawing';
 import { shrink, type Grid } from './grid';
 import { colourScale, opacityAt, type ColourScale, type ScaleOptions } from './scale';
 import { scaleBarSvg } from './scale-bar';
@@ -47,7 +47,7 @@ function paint({ values }: Grid, { min, max }: ColourScale, colours: readonly Rg
   const factor = 255 / (max - min);
   for (let i = 0; i < pixels.length; i++) {
     const at = Math.round((values[i] - min) * factor);
-    // NaN, what was not inspected, stays 0: clear
+    // NaN, what was not inspected, stays 0: it is hatched, see notInspectedSvg
     if (at > 0) pixels[i] = table[Math.min(255, at)];
   }
   return new Uint8Array(pixels.buffer);
@@ -74,8 +74,10 @@ async function lines(
 ): Promise<sharp.OverlayOptions[]> {
   const { threshold } = scale;
   const boxes = regions.map(region => scaleBox(region, original ?? own, size));
+  const outlined = shrink(map, CONTOUR_SIDE);
   const shapes = [
-    options.contour && threshold !== undefined ? await contourSvg(shrink(map, CONTOUR_SIDE), threshold, size) : '',
+    await notInspectedSvg(outlined, size),
+    options.contour && threshold !== undefined ? await contourSvg(outlined, threshold, size) : '',
     options.boxes ? boxesSvg(boxes, size) : '',
     options.scaleBar ? scaleBarSvg(scale, colours, size, boxes) : ''
   ].join('');

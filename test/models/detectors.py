@@ -1,0 +1,259 @@
+"""Trains small anomaly detectors with anomalib for a few steps, exports them to ONNX and writes down what anomalib's own inferencer gives.
+
+    pip install "anomalib[openvino]" onnxscript
+    python test/models/detectors.py small PARTS [FOLDER]   # fixtures of a few kB each, from a folder of `goodparts sample`
+    python test/models/detectors.py full CLASS [FOLDER]    # networks of their usual size, from any folder in MVTec's layout
+
+FOLDER is test/fixtures/detectors for `small`, test/.cache/detectors/<name of CLASS> for `full`. Nothing is downloaded: backbones and teachers have
+random weights, which is enough to compare numbers. Beside each network lies what it gives for two pictures, in expected.json.
+"""
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from anomalib.data import Folder
+from anomalib.deploy import OpenVINOInferencer
+from anomalib.engine import Engine
+from anomalib.models import EfficientAd, Padim, Patchcore
+from anomalib.models.image.efficient_ad import torch_model as efficientad_parts
+from anomalib.post_processing import PostProcessor
+from PIL import Image
+from torch import nn
+from torchvision.transforms.v2.functional import pil_to_tensor, resize
+
+TESTS = Path(__file__).resolve().parents[1]
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+# every 7th value of a map tells as much as all of them
+STEP = 7
+
+
+class SlimConv(nn.Conv2d):
+    """A convolution of 16 channels where EfficientAD has up to 256: kilobytes instead of megabytes."""
+
+    def __init__(self, ins, outs, *args, **more):
+        super().__init__(min(ins, 16), min(outs, 16), *args, **more)
+
+
+def picture_of(file, size):
+    """The picture as a network wants it: resized with antialiasing to (height, width), RGB in 0..1, [1, 3, H, W]."""
+    pixels = pil_to_tensor(Image.open(file).convert("RGB")).float()
+    return resize(pixels, list(size), antialias=True)[None] / 255
+
+
+def data(root, batch):
+    defects = sorted(f"test/{d.name}" for d in (root / "test").iterdir() if d.name != "good")
+    return Folder(
+        name="part",
+        root=root,
+        normal_dir="train/good",
+        abnormal_dir=defects,
+        normal_test_dir="test/good",
+        train_batch_size=batch,
+        eval_batch_size=4,
+        num_workers=0,
+        val_split_mode="same_as_test",
+    )
+
+
+def trained(model, root, **limits):
+    with tempfile.TemporaryDirectory() as runs:
+        engine = Engine(accelerator="cpu", devices=1, default_root_dir=runs, logger=False, barebones=False, **limits)
+        engine.fit(model, datamodule=data(root, 1 if isinstance(model, EfficientAd) else 4))
+    return model.eval()
+
+
+def padim(root, size, backbone, layers, features, **more):
+    pre = Padim.configure_pre_processor(image_size=size)
+    net = Padim(backbone=backbone, layers=layers, n_features=features, pre_trained=False, pre_processor=pre, **more)
+    return trained(net, root, max_epochs=1)
+
+
+def patchcore(root, size, backbone, layers, crop=None):
+    pre = Patchcore.configure_pre_processor(image_size=size, center_crop_size=crop)
+    net = Patchcore(backbone=backbone, layers=layers, pre_trained=False, pre_processor=pre, coreset_sampling_ratio=0.02)
+    return trained(net, root, max_epochs=1)
+
+
+def efficientad(root, steps, slim):
+    convolution = efficientad_parts.nn.Conv2d
+    if slim:
+        efficientad_parts.nn.Conv2d = SlimConv
+    try:
+        net = EfficientAd(imagenet_dir=root / "train", teacher_out_channels=8 if slim else 384)
+    finally:
+        efficientad_parts.nn.Conv2d = convolution
+    net.prepare_pretrained_model = lambda: None  # a teacher with random weights: the published one cannot be fetched
+    return trained(net, root, max_steps=steps)
+
+
+class Raw(nn.Module):
+    """A detector without anomalib's pre- and post-processing, as 1.x exported it: the map and the score as they are."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        found = self.net(x)
+        return found.anomaly_map, found.pred_score
+
+
+class EfficientAdMaps(nn.Module):
+    """What exports in the manner of nelson1425's EfficientAD give, of a small teacher and student; the picture is normalised outside."""
+
+    def __init__(self):
+        super().__init__()
+        layers = lambda outs: nn.Sequential(nn.Conv2d(3, 8, 4, 2), nn.ReLU(), nn.Conv2d(8, outs, 4, 2))
+        self.teacher, self.student = layers(8), layers(8)
+
+    def forward(self, x):
+        distance = (self.teacher(x) - self.student(x)).square().mean(1, keepdim=True)
+        combined = nn.functional.interpolate(distance, x.shape[-2:], mode="bilinear")
+        return combined, combined.amax((1, 2, 3))
+
+
+def autoencoder():
+    down = lambda a, b: [nn.Conv2d(a, b, 3, 2, 1), nn.ReLU()]
+    up = lambda a, b: [nn.Upsample(scale_factor=2), nn.Conv2d(a, b, 3, 1, 1), nn.ReLU()]
+    return nn.Sequential(*down(3, 8), *down(8, 16), *up(16, 8), *up(8, 3)[:-1], nn.Sigmoid()).eval()
+
+
+def whole(file):
+    """One file instead of a graph and its data beside it."""
+    model = onnx.load(file)
+    data_file = file.with_suffix(".onnx.data")
+    onnx.save(model, file)
+    data_file.unlink(missing_ok=True)
+
+
+def record(pictures, size, run):
+    """What `run` gives for each of the pictures: the score, and every 7th value of the map."""
+    facts = {"size": list(size), "pictures": {}}
+    for file in pictures:
+        score, found = run(picture_of(file, size))
+        found = np.asarray(found, np.float32).squeeze()
+        values = [float(f"{v:.7g}") for v in found.flatten()[::STEP]]
+        facts["pictures"][file.name] = {"score": float(score), "shape": list(found.shape), "map": values}
+    return facts
+
+
+def export_anomalib(folder, name, net, size, pictures, dynamic=False, external=False):
+    """Exports with anomalib, records with its OpenVINOInferencer, which takes the .onnx file as it is."""
+    home = folder / name
+    with tempfile.TemporaryDirectory() as made:
+        file = Path(net.to_onnx(made, "model", input_size=None if dynamic else size))
+        if not external:
+            whole(file)
+        home.mkdir(parents=True, exist_ok=True)
+        for part in file.parent.iterdir():
+            shutil.copy(part, home / part.name)
+    inferencer = OpenVINOInferencer(home / "model.onnx", device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(picture):
+        found = inferencer.predict(picture[0].permute(1, 2, 0).numpy())
+        return found.pred_score.item(), found.anomaly_map
+
+    return record(pictures, size, run)
+
+
+def export_torch(folder, name, net, size, outputs, pictures, run, metadata=None):
+    home = folder / name
+    home.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        net, (torch.rand(1, 3, *size),), str(home / "model.onnx"), input_names=["input"], output_names=outputs, dynamo=False
+    )
+    if metadata:
+        (home / "metadata.json").write_text(json.dumps(metadata, indent=1))
+    with torch.no_grad():
+        return record(pictures, size, run)
+
+
+def normalised(picture):
+    mean, std = (torch.tensor(v)[None, :, None, None] for v in IMAGENET)
+    return (picture - mean) / std
+
+
+def small(root, folder):
+    shape = (64, 96)
+    lean = ("mobilenetv3_small_050", ["blocks.0", "blocks.1"])
+    pictures = [folder / "good.png", folder / "bad.png"]
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(next((root / "test/good").iterdir()), pictures[0])
+    shutil.copy(next((root / "test/scratch").iterdir()), pictures[1])
+    facts = {}
+    net = padim(root, shape, *lean, 8)
+    facts["padim"] = export_anomalib(folder, "padim", net, shape, pictures, external=True)
+    facts["padim-dynamic"] = export_anomalib(folder, "padim-dynamic", net, shape, pictures, dynamic=True)
+    raw = Raw(net.model)
+    transforms = [
+        {"__class_fullname__": "Resize", "height": shape[0], "width": shape[1], "interpolation": 1},
+        {"__class_fullname__": "Normalize", "mean": IMAGENET[0], "std": IMAGENET[1], "max_pixel_value": 255.0},
+        {"__class_fullname__": "ToTensorV2", "transpose_mask": False},
+    ]
+    post = net.post_processor
+    metadata = {
+        "task": "segmentation",
+        "transform": {"__version__": "1.3.1", "transform": {"__class_fullname__": "Compose", "transforms": transforms}},
+        "image_threshold": post.image_threshold.item(),
+        "pixel_threshold": post.pixel_threshold.item(),
+        "min": post.pixel_min.item(),
+        "max": post.pixel_max.item(),
+    }
+    run = lambda picture: [t.squeeze() for t in raw(normalised(picture))][::-1]
+    facts["padim-1x"] = export_torch(folder, "padim-1x", raw, shape, ["output", "second"], pictures, run, metadata)
+    net = padim(root, shape, *lean, 8, post_processor=PostProcessor(image_sensitivity=0.6, pixel_sensitivity=0.3))
+    facts["padim-sensitive"] = export_anomalib(folder, "padim-sensitive", net, shape, pictures)
+    net = patchcore(root, shape, *lean)
+    facts["patchcore"] = export_anomalib(folder, "patchcore", net, shape, pictures)
+    net = patchcore(root, (80, 112), *lean, crop=shape)
+    facts["patchcore-crop"] = export_anomalib(folder, "patchcore-crop", net, (80, 112), pictures)
+    net = efficientad(root, 20, slim=True)
+    facts["efficientad"] = export_anomalib(folder, "efficientad", net, (256, 256), pictures)
+    net = EfficientAdMaps().eval()
+    run = lambda picture: [t.squeeze() for t in net(normalised(picture))][::-1]
+    facts["efficientad-maps"] = export_torch(
+        folder, "efficientad-maps", net, shape, ["combined_map", "image_score"], pictures, run
+    )
+    mirror = autoencoder()
+
+    def squared(picture):
+        error = (picture - mirror(picture)).square()
+        return error.mean(), error.mean(1)
+
+    facts["autoencoder"] = export_torch(folder, "autoencoder", mirror, shape, ["output"], pictures, squared)
+    return facts
+
+
+def full(root, folder):
+    defect = next(d for d in sorted((root / "test").iterdir()) if d.name != "good")
+    pictures = [folder / "good.png", folder / "bad.png"]
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture, place in zip(pictures, [root / "test/good", defect]):
+        Image.open(sorted(place.iterdir())[0]).convert("RGB").save(picture)
+    size, layers = (256, 256), ["layer2", "layer3"]
+    facts = {}
+    facts["padim"] = export_anomalib(folder, "padim", padim(root, size, "resnet18", ["layer1", *layers], 100), size, pictures)
+    facts["patchcore"] = export_anomalib(folder, "patchcore", patchcore(root, size, "resnet18", layers), size, pictures)
+    facts["efficientad"] = export_anomalib(folder, "efficientad", efficientad(root, 20, slim=False), size, pictures)
+    return facts
+
+
+def main():
+    how, root = sys.argv[1], Path(sys.argv[2])
+    usual = TESTS / "fixtures/detectors" if how == "small" else TESTS / ".cache/detectors" / root.name
+    folder = Path(sys.argv[3]) if len(sys.argv) > 3 else usual
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    facts = {"small": small, "full": full}[how](root, folder)
+    (folder / "expected.json").write_text(json.dumps(facts))
+    for name, fact in facts.items():
+        print(name, fact["size"], {picture: v["score"] for picture, v in fact["pictures"].items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -75,7 +75,7 @@ describe('examples/dashboard.json in a browser', function () {
   const dial = (words: string) =>
     page.locator('.gp-engine, .gp-counters, .gp-fit').locator(`dt:text-is("${words}") + dd`);
   const shoot = async (name: string, on: Page) =>
-    album && on.screenshot({ path: path.join(album, `dashboard-${name}.jpg`), type: 'jpeg', quality: 80 });
+    album && on.screenshot({ path: path.join(album, `dashboard-${name}.jpg`), type: 'jpeg', quality: 60 });
 
   /** Drags the line of the limit to a share of the plot's width. */
   async function drag(share: number): Promise<void> {

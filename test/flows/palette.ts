@@ -44,7 +44,7 @@ export async function palette(modules: Modules): Promise<string> {
   // installed beside and renamed, so that a broken install is never taken for a whole one
   const draft = await fs.mkdtemp(folder);
   await fs.writeFile(path.join(draft, 'package.json'), JSON.stringify({ private: true, dependencies: modules }));
-  await promisify(execFile)('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--omit=peer'], {
+  await promisify(execFile)('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund'], {
     cwd: draft
   });
   await fs.rename(draft, folder).catch(() => fs.rm(draft, { recursive: true, force: true }));

@@ -15,6 +15,7 @@ import * as demo from '../examples/src/functions.mjs';
 import * as http from '../examples/src/http.mjs';
 import * as kafka from '../examples/src/kafka.mjs';
 import * as mqtt from '../examples/src/mqtt.mjs';
+import * as opcua from '../examples/src/opcua.mjs';
 import * as sparkplug from '../examples/src/sparkplug.mjs';
 
 const examples = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples');
@@ -24,6 +25,7 @@ const flowFiles = {
   'several-products.json': { functions: camera },
   'busy-line.json': { functions: { ...camera, ...busy } },
   'kafka.json': { functions: { ...camera, ...kafka } },
+  'opcua.json': { functions: opcua },
   'mqtt.json': { functions: { ...camera, ...mqtt, ...sparkplug } },
   'dashboard-classic.json': {
     functions: { ...camera, ...classic },

@@ -86,7 +86,7 @@ async function* variants(train: Buffer[]): AsyncGenerator<Picture> {
     for (const image of train) {
       const picture = await decode(mirror ? await sharp(image).flop().png().toBuffer() : image, {});
       if (mirror) yield picture;
-      yield* await perturbed(picture);
+      yield* perturbed(picture);
     }
 }
 

@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { Device, EngineOptions, FitSettings, PresetName } from '../lib/engine';
 import { isBackboneId } from '../lib/engine/catalogue';
 import { isKnownId } from '../lib/engine/library';
-import { NETWORK_INPUTS, PRECISIONS, RECONSTRUCTIONS } from '../lib/engine/presets';
+import { ALIGNS, METHODS, NETWORK_INPUTS, PRECISIONS, RECONSTRUCTIONS } from '../lib/engine/presets';
 import type { LimitRule } from '../lib/engine/threshold';
 import { readPicture } from '../lib/pictures';
 import { UsageError, type Arguments, type Option } from './command';
@@ -51,6 +51,12 @@ export const ROOM: Record<string, Option> = {
   }
 };
 export const SETTINGS: Record<string, Option> = {
+  method: { type: 'string', value: 'NAME', help: `${METHODS.join(', ')}; default patchcore` },
+  epochs: {
+    type: 'string',
+    value: 'N',
+    help: 'how often a training goes through the pictures at most; default by their number'
+  },
   backbone: {
     type: 'string',
     value: 'B',
@@ -70,6 +76,17 @@ export const SETTINGS: Record<string, Option> = {
     type: 'string',
     value: 'COPIES',
     help: 'what is learned of each picture as well: none, flips (4 in all) or rotations (8 in all); default none'
+  },
+  tile: {
+    type: 'string',
+    value: 'N',
+    help: 'cut large pictures into tiles N pixels wide (the width of --size: native resolution); default 0, off'
+  },
+  'tile-overlap': { type: 'string', value: 'SHARE', help: 'of a tile that its neighbour sees too; default 0.25' },
+  align: {
+    type: 'string',
+    value: 'HOW',
+    help: 'turn: each part as the first good one lies; crop: and look at what is around it only; default none'
   },
   preset: { type: 'string', value: 'NAME', help: `${PRESETS.join(', ')}; default anomalib` },
   precision: {
@@ -154,6 +171,8 @@ export async function fitSettings(args: Arguments): Promise<FitSettings> {
   const size = args.text('size');
   const { width, height } = size === undefined ? {} : sizeOf(size);
   const settings: FitSettings = {
+    method: args.choice('method', METHODS),
+    epochs: args.number('epochs'),
     preset,
     backbone: backbone === undefined ? backbone : backboneOf(backbone, storeOf(args)),
     layers: args
@@ -164,10 +183,16 @@ export async function fitSettings(args: Arguments): Promise<FitSettings> {
     layerWeights: args.text('layer-weights')?.split(',').map(Number),
     augment: args.choice('augment', AUGMENTS),
     precision: args.choice('precision', PRECISIONS),
+    tile: args.number('tile'),
+    tileOverlap: args.number('tile-overlap'),
+    align: args.choice('align', ALIGNS),
     inputWidth: width,
     inputHeight: height,
     // as published: 256 before a crop of 224, 366 before one of 320
-    resizeShorter: preset === 'pci' && width && height ? Math.round((Math.max(width, height) * 256) / 224) : undefined,
+    resizeShorter:
+      preset === 'pci' && width && height && !args.number('tile')
+        ? Math.round((Math.max(width, height) * 256) / 224)
+        : undefined,
     region: await regionOf(args.text('mask')),
     coresetRatio: args.number('coreset'),
     bankSize: args.number('bank'),

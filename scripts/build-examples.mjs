@@ -13,17 +13,37 @@ import * as dashboardShow from '../examples/src/dashboard-show.mjs';
 import { shared } from '../examples/src/dashboard/shared.mjs';
 import * as demo from '../examples/src/functions.mjs';
 import * as http from '../examples/src/http.mjs';
+import * as autoencoder from '../examples/src/http/autoencoder.mjs';
+import * as detector from '../examples/src/http/detector.mjs';
+import * as kafkaApi from '../examples/src/http/kafka.mjs';
+import * as openapi from '../examples/src/http/openapi.mjs';
+import * as uploadPage from '../examples/src/http/page.mjs';
+import * as reference from '../examples/src/http/reference.mjs';
 import * as kafka from '../examples/src/kafka.mjs';
+import * as mlflow from '../examples/src/mlflow.mjs';
 import * as mqtt from '../examples/src/mqtt.mjs';
 import * as opcua from '../examples/src/opcua.mjs';
 import * as sparkplug from '../examples/src/sparkplug.mjs';
 
 const examples = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples');
+/** The HTTP flows of one API each: what all have, and the document that each adds to /openapi.json. */
+const { checkTheRequest, asAnError } = http;
+const api = (functions, document, page) => ({
+  functions: { checkTheRequest, asAnError, ...openapi, ...functions },
+  document,
+  page
+});
 const flowFiles = {
   'flows.json': { functions: demo, page: 'src/page.html' },
   'inspect-by-http.json': { functions: http },
+  'http-autoencoder.json': api(autoencoder, 'autoencoder'),
+  'http-detector.json': api(detector, 'detector'),
+  'http-patchcore-kafka.json': api(kafkaApi, 'patchcore-kafka'),
+  'http-reference.json': api(reference, 'reference'),
+  'http-upload-page.json': api(uploadPage, 'upload-page', 'src/http/page.html'),
   'several-products.json': { functions: camera },
   'busy-line.json': { functions: { ...camera, ...busy } },
+  'mlflow.json': { functions: { ...camera, ...mlflow } },
   'kafka.json': { functions: { ...camera, ...kafka } },
   'opcua.json': { functions: opcua },
   'mqtt.json': { functions: { ...camera, ...mqtt, ...sparkplug } },
@@ -55,8 +75,21 @@ function widget(folder, name) {
   return read(folder, `${name}.vue`).replace('/* shared */', () => methods);
 }
 
+/** What the function node "openapi" does when its flow starts and ends. The path that may be changed is changed in the document, too. */
+function registration(name) {
+  const document = JSON.parse(read(`../docs/openapi/${name}.json`));
+  const moved = document.paths['/predict'] ? ".replaceAll('\"/predict\"', JSON.stringify(env.get('PREDICT')))" : '';
+  const text = JSON.stringify(JSON.stringify(document));
+  const set = what =>
+    `const all = global.get('goodpartsHttp') || {};\nglobal.set('goodpartsHttp', { ...all, ${what} });`;
+  return {
+    initialize: `const text = ${text}${moved};\n${set(`'${name}': JSON.parse(text)`)}`,
+    finalize: set(`'${name}': undefined`)
+  };
+}
+
 function assemble(file, flows) {
-  const { functions, page, widgets, templates = {} } = flowFiles[file];
+  const { functions, page, document, widgets, templates = {} } = flowFiles[file];
   const take = (type, name, field, value) => {
     const nodes = flows.filter(n => n.type === type && n.name === name);
     if (nodes.length === 0) throw new Error(`examples/${file} has no ${type} node "${name}".`);
@@ -66,6 +99,8 @@ function assemble(file, flows) {
     const [, node, when] = /^(.*?)(Start|Stop)?$/.exec(name);
     take('function', words(node), { Start: 'initialize', Stop: 'finalize' }[when] ?? 'func', body(fn));
   }
+  for (const [field, code] of Object.entries(document ? registration(document) : {}))
+    take('function', 'openapi', field, code);
   if (page) take('template', 'page', 'template', read(page));
   for (const [name, place] of Object.entries(templates)) take('ui_template', name, 'format', read(place));
   if (widgets) {

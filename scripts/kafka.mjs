@@ -1,7 +1,7 @@
 // A Kafka broker on this machine, without Docker: one node (KRaft) from the jars of Maven Central. For tests and trials.
-//   node scripts/kafka.mjs [--port 9092] [--data <folder>]     runs one until Ctrl-C
+//   node scripts/kafka.mjs [--port 9092] [--data <folder>]     runs one, with the topics of examples/kafka.json, until Ctrl-C
 import { execFile, spawn } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -13,6 +13,9 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const pom = path.join(root, 'scripts/kafka/pom.xml');
 const run = promisify(execFile);
 
+/** What examples/kafka.json reads and writes, with the number of partitions. */
+export const TOPICS = { parts: 6, verdicts: 1, overlays: 1, rejected: 1 };
+
 /** Pictures of 8 MB come in messages of 8 MB and a little; Kafka's own limit is 1 MB. */
 export const MOST_BYTES = 16 * 2 ** 20;
 
@@ -22,8 +25,8 @@ export const MOST_BYTES = 16 * 2 ** 20;
  * @throws Error with Maven's words where they cannot be fetched
  */
 export async function jars() {
-  const version = /<version>([\d.]+)</.exec(fs.readFileSync(pom, 'utf8'))[1];
-  const folder = path.join(root, 'test/.cache/kafka', version);
+  const key = createHash('sha256').update(fs.readFileSync(pom)).digest('hex').slice(0, 16);
+  const folder = path.join(root, 'test/.cache/kafka', key);
   if (fs.existsSync(folder)) return folder;
   fs.mkdirSync(path.dirname(folder), { recursive: true });
   // fetched beside and renamed, so that half of them is never taken for all
@@ -81,7 +84,7 @@ function properties({ folder, port, controller, settings }) {
  * @param {(line: string) => void} [options.onLine] gets every line that the broker logs
  * @returns {Promise<{brokers: string, port: number, folder: string, log: string[], ended: Promise<number>, stop: () => Promise<void>}>}
  *   brokers: the address for clients; stop: ends it as Ctrl-C does
- * @throws Error with the broker's log when it ends, or does not serve within a minute
+ * @throws Error with the broker's log when it ends, or does not serve within two minutes
  */
 export async function start({ port, folder, settings = {}, onLine } = {}) {
   const classpath = path.join(await jars(), '*');
@@ -93,8 +96,18 @@ export async function start({ port, folder, settings = {}, onLine } = {}) {
   const controller = await freePort(chosen + 1);
   fs.writeFileSync(config, properties({ folder: home, port: chosen, controller, settings }));
   if (!fs.existsSync(path.join(home, 'log/meta.properties'))) {
+    // it may begin with a dash
     const id = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url');
-    await run('java', [...JAVA, '-cp', classpath, 'kafka.tools.StorageTool', 'format', '-t', id, '-c', config]);
+    await run('java', [
+      ...JAVA,
+      '-cp',
+      classpath,
+      'kafka.tools.StorageTool',
+      'format',
+      `--cluster-id=${id}`,
+      '-c',
+      config
+    ]);
   }
   const child = spawn('java', [...JAVA, '-cp', classpath, 'kafka.Kafka', config], {
     stdio: ['ignore', 'pipe', 'pipe']
@@ -117,9 +130,9 @@ export async function start({ port, folder, settings = {}, onLine } = {}) {
   await new Promise((resolve, reject) => {
     let why = 'ended while it was starting';
     const late = setTimeout(() => {
-      why = 'did not serve within a minute';
+      why = 'did not serve within two minutes';
       void stop();
-    }, 60_000);
+    }, 120_000);
     void ended
       .then(() => reject(new Error(`Kafka ${why}:\n${log.join('\n')}`)), reject)
       .finally(() => clearTimeout(late));
@@ -138,6 +151,14 @@ export async function start({ port, folder, settings = {}, onLine } = {}) {
   return { brokers: `127.0.0.1:${chosen}`, port: chosen, folder: home, log, ended, stop };
 }
 
+/** Makes topics that are not there yet; takes seconds, as each is a Java program of its own. */
+export async function createTopics(brokers, topics = TOPICS) {
+  const classpath = path.join(await jars(), '*');
+  const tool = [...JAVA, '-cp', classpath, 'org.apache.kafka.tools.TopicCommand', '--bootstrap-server', brokers];
+  for (const [topic, partitions] of Object.entries(topics))
+    await run('java', [...tool, '--create', '--if-not-exists', '--topic', topic, '--partitions', String(partitions)]);
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({ options: { port: { type: 'string' }, data: { type: 'string' } } });
   const broker = await start({
@@ -145,6 +166,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     folder: values.data && path.resolve(values.data),
     onLine: line => console.log(line)
   });
+  await createTopics(broker.brokers);
   console.log(`Kafka serves on ${broker.brokers}; its data is in ${broker.folder}. Ctrl-C ends it.`);
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void broker.stop());
 }

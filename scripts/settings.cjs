@@ -1,4 +1,7 @@
 // Settings of the demo's and the tests' Node-RED: this machine only, nothing sent or fetched from outside.
+// eslint-disable-next-line @typescript-eslint/no-require-imports -- Node-RED reads its settings as CommonJS
+const { httpGuard } = require('../dist/lib/red/http-guard');
+
 module.exports = {
   uiHost: '127.0.0.1',
   credentialSecret: false,
@@ -13,5 +16,6 @@ module.exports = {
     header: { title: 'Node-RED with Goodparts' }
   },
   functionExternalModules: true,
+  httpNodeMiddleware: httpGuard({ megabytes: 64 }),
   logging: { console: { level: 'info', metrics: false, audit: false } }
 };

@@ -1,3 +1,4 @@
+import type { FitResult } from '../../lib/engine';
 import { GoodpartsError } from '../../lib/engine/errors';
 import { fitFiles, picturesIn } from '../../lib/pictures';
 import { trainingPictures } from '../../lib/mvtec';
@@ -5,6 +6,15 @@ import { EXIT, type Command } from '../command';
 import { DEVICE, engineOptions, fitSettings, ROOM, SETTINGS, STORE } from '../options';
 import { print, printJson, Progress } from '../output';
 import { interruptible, withEngine } from '../run';
+
+/** What became of the pictures, in a few words. */
+function outcome({ patches, bankSize, training }: FitResult): string {
+  if (patches) return `${bankSize} of ${patches} patches kept`;
+  if (!training) return 'network calibrated';
+  const { curve, best, stoppedEarly } = training;
+  const early = stoppedEarly ? ', ended early' : '';
+  return `network trained for ${curve.length} epochs${early}, held-out loss ${curve[best - 1].heldOut.toPrecision(3)} in epoch ${best}`;
+}
 
 export const fit: Command = {
   summary: 'learn good parts: make a new version of a detector and use it from now on',
@@ -38,9 +48,9 @@ A picture that cannot be read is named and left out.`,
     ).finally(progress.stop);
     if (args.flag('json')) printJson(result);
     else {
-      const { version, images, patches, bankSize, device, timing } = result;
+      const { version, images, device, timing } = result;
       const left = bad ? `, ${bad} left out` : '';
-      const kept = patches ? `${bankSize} of ${patches} patches kept` : 'network calibrated';
+      const kept = outcome(result);
       print(
         `${result.name} ${version}: ${images} good pictures${left}, ${kept}, ` +
           `${(timing.total / 1000).toFixed(1)} s on ${device.used}${device.note ? ` (${device.note})` : ''}`

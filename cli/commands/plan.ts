@@ -24,12 +24,15 @@ const mb = (n: number): string => `${n.toFixed(n < 100 ? 1 : 0)} MB`;
 
 function readable({ images, patches, bankSize, input, fitSeconds, ...plan }: FitPlan): string {
   const { used, note } = plan.device;
+  const kept = patches ? `, ${bankSize} of ${patches} patches kept` : '';
+  const trained = fitSeconds.training === undefined ? [] : [['- training', seconds(fitSeconds.training)]];
   const rows = [
-    ['learning', `${images} pictures at ${input.width} x ${input.height}, ${bankSize} of ${patches} patches kept`],
+    ['learning', `${images} pictures at ${input.width} x ${input.height}${kept}`],
     ['computed on', `${used}${note ? ` (${note})` : ''}`],
     ['time of the fit', seconds(fitSeconds.total)],
     ['- pictures', seconds(fitSeconds.images)],
     ['- choosing patches', seconds(fitSeconds.coreset)],
+    ...trained,
     ['- calibration', seconds(fitSeconds.calibration)],
     ['- saving', seconds(fitSeconds.save)],
     ['memory while fitting', mb(plan.peakMemoryMb)],

@@ -48,6 +48,7 @@ Pictures that cannot be scored are named on stderr; the others are scored all th
           if (result instanceof GoodpartsError) throw result;
           const isAnomaly = result.score > threshold;
           if (isAnomaly) ng++;
+          if (result.note) note(`goodparts: ${file}: ${result.note}`);
           if (json) printJson({ file, ...result, threshold, verdict: isAnomaly ? 'ng' : 'ok', isAnomaly });
           else print(`${isAnomaly ? 'NG' : 'OK'}  ${result.score.toFixed(4)}  ${file}`);
         } catch (error) {

@@ -62,12 +62,7 @@ export function show(msg, { flow, node, context, fs, path }) {
         kept: kept.length,
         waiting
       },
-      {
-        ms: median(times.map(one => one.total)),
-        wait: median(times.map(one => one.queue)),
-        at: last && last.at,
-        memory: Math.round(process.memoryUsage().rss / 2 ** 20)
-      },
+      { ...line.engine, ms: median(times) },
       evaluation(line)
     ];
   };
@@ -80,12 +75,12 @@ export function show(msg, { flow, node, context, fs, path }) {
     node.send(now.map((view, i) => (texts[i] === before[i] ? null : { payload: view })));
   };
 
-  const save = ({ n, counts, since, recent, ng, byHand, fittedAt, home }) => {
+  const save = ({ home, n, counts, since, known, recent, ng, byHand, fittedAt }) => {
     const place = path.join(home, 'line.json');
     // a name of its own: on a slow disk the one before may still be written
     const draft = `${place}.${Date.now()}`;
     fs.promises
-      .writeFile(draft, JSON.stringify({ n, counts, since, recent, ng, byHand, fittedAt }))
+      .writeFile(draft, JSON.stringify({ n, counts, since, known, recent, ng, byHand, fittedAt }))
       .then(() => fs.promises.rename(draft, place))
       .catch(error => node.error(`The line cannot be saved: ${error.message}`, msg));
   };

@@ -54,15 +54,35 @@ export async function nextPart(msg, { flow, fs, context }) {
   return { payload: await fs.promises.readFile(file), part: `FL-${10000 + serial}`, file, truth };
 }
 
-/** The limits that a person set hold for the version they were set for; else those of the threshold node. */
+/**
+ * The limits that a person set hold for the version they were set for; else those of the threshold node. Second output: what
+ * anomaly-score says of the engine.
+ */
 export function limitsByHand(msg, { flow }) {
-  const { byHand } = flow.get('line');
+  if (msg.health) return [null, msg];
+  const { byHand } = flow.get('line') || {};
   const { name, version } = msg.payload.detector;
   if (byHand && byHand.detector === `${name} ${version}`) {
     msg.threshold = byHand.ng;
     msg.reviewThreshold = byHand.review;
   }
-  return msg;
+  return [msg, null];
+}
+
+/** How the engine is, in short: device, state, parts that wait, memory of Node-RED and its engine processes together. */
+export function health(msg, { flow }) {
+  const line = flow.get('line');
+  const { nodeRed, engines, queues } = msg.payload;
+  const [engine = {}] = [...engines].sort((a, b) => Number(b.state === 'ready') - Number(a.state === 'ready'));
+  const bytes = [nodeRed, ...engines.map(one => one.usage)].reduce((sum, one) => sum + (one ? one.memoryBytes : 0), 0);
+  const busy = line.last && Date.now() - line.last.at < 10_000;
+  line.engine = {
+    device: engine.used || line.engine?.device,
+    state: engine.state === 'ready' ? 'running' : engine.state === 'starting' ? 'starting' : busy ? 'stopped' : 'idle',
+    queue: queues.reduce((sum, one) => sum + one.waiting, 0),
+    memory: Math.round(bytes / 2 ** 20)
+  };
+  return { payload: 'health' };
 }
 
 /** Counts a part. First output: parts to be drawn (every rejected one, others at most two a second); second: to show. */
@@ -75,14 +95,15 @@ export async function tally(msg, { flow, fs, path }) {
     const place = path.join(line.store, detector.version, 'detector.json');
     const { calibration, images } = JSON.parse(await fs.promises.readFile(place, 'utf8'));
     line.detector = { known, version: detector.version, images, scores: calibration.scores };
-    line.results = {};
   }
+  // the scores of another version cannot be compared with those of this one
+  if (line.known !== known) Object.assign(line, { known, recent: [], results: {} });
   line.n++;
   line.counts[verdict]++;
   line.limit = { ng: threshold, review: reviewThreshold };
   line.last = { n: line.n, part: String(msg.part ?? line.n), score, verdict, limit: threshold, at };
   line.recent = [...line.recent, { score: Number(score.toPrecision(4)), verdict }].slice(-1000);
-  line.times = [...line.times, { total: timing.total, queue: timing.queue }].slice(-50);
+  line.times = [...line.times, timing.total].slice(-50);
   line.error = null;
   if (msg.truth) line.results[msg.file] = { score, bad: msg.truth !== 'good', ng: verdict === 'ng' };
   msg.shown = line.last;
@@ -102,7 +123,7 @@ export async function tally(msg, { flow, fs, path }) {
 export async function keepPictures(msg, { flow, fs, path }) {
   const line = flow.get('line');
   const { shown } = msg;
-  const raw = !(msg.image instanceof Uint8Array);
+  const raw = !ArrayBuffer.isView(msg.image);
   if (shown.verdict === 'ng' && raw && !msg.exact) return [null, msg];
   line.drawing = Math.max(0, line.drawing - 1);
   flow.set('live', { n: shown.n, picture: msg.picture, overlay: msg.overlay });
@@ -126,7 +147,8 @@ export function failed(msg, { flow }) {
   if (!line) return null;
   if (msg.shown) line.drawing = Math.max(0, line.drawing - 1);
   else if (msg.part !== undefined) line.counts.missed++;
-  if (msg.fit) line.fit = null;
+  // one picture that cannot be read does not end the fit
+  if (msg.fit && msg.complete) line.fit = null;
   line.preparing = false;
   line.error = msg.error ? msg.error.message.replace(/^\w*Error: /, '') : null;
   return { payload: 'failed' };

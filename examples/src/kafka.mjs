@@ -124,8 +124,9 @@ export function readPartsStart({ node, context, env, setTimeout, setInterval, ka
   const brokers = env.get('KAFKA_BROKERS').split(/[\s,]+/);
   const kafka = new kafkajs.Kafka({ clientId: 'goodparts', brokers, logLevel: kafkajs.logLevel.NOTHING });
   // a picture is up to 16 MB, more than Kafka's clients take unless told
-  const sizes = { maxBytesPerPartition: 2 ** 24, maxBytes: 2 ** 26, maxWaitTimeInMs: 1000 };
-  const consumer = kafka.consumer({ groupId: 'inspection', sessionTimeout: 10_000, ...sizes });
+  const sizes = { maxBytesPerPartition: 2 ** 24, maxBytes: 2 ** 25, maxWaitTimeInMs: 1000 };
+  const times = { sessionTimeout: 10_000, metadataMaxAge: 10_000 };
+  const consumer = kafka.consumer({ groupId: 'inspection', ...times, ...sizes });
   reader.consumer = consumer;
 
   const eachMessage = async ({ topic, partition, message, heartbeat }) => {
@@ -228,15 +229,16 @@ export function asVerdict(msg) {
   const at = new Date().toISOString();
   const overlay = Boolean(result && !error);
   const about = { part, recipe, verdict, score, threshold, damage, detector, source, taken, at, overlay };
-  return { source, key: part, payload: JSON.stringify({ ...about, image, regions, timing }) };
+  return { part, recipe, source, key: part, payload: JSON.stringify({ ...about, image, regions, timing }) };
 }
 
 /** What could not be scored, and why: an error of any node, or a part that anomaly-score dropped. */
 export function asRejected(msg) {
   const { part, recipe, source, error, dropped } = msg;
-  const { message = `Too many parts waited (${dropped?.reason}).`, code = dropped ? 'dropped' : 'unknown' } =
-    error || {};
-  const reason = message.replace(/^\w*Error: /, '');
+  const why = error || { message: `Too many parts waited (${dropped?.reason}).`, code: 'dropped' };
+  const reason = why.message.replace(/^\w*Error: /, '');
+  // a Kafka error has its name in type, and a number in code
+  const code = why.type || why.code || 'unknown';
   return {
     source,
     key: part,

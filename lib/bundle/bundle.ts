@@ -31,11 +31,11 @@ async function within<T>(beside: string, use: (folder: string) => Promise<T>): P
 export async function exportBundle(store: string, name: string, file: string, version?: string): Promise<string> {
   const source = new DetectorStore(path.resolve(store));
   const wanted = version ?? (await source.current(name));
-  const { info, arrays } = await source.read(name, wanted);
+  const { info, arrays, files } = await source.read(name, wanted);
   await within(os.tmpdir(), async folder => {
     const backbone = await carried(info.settings.backbone, source.folder, folder);
     const imported = info.imported ?? { name, version: wanted };
-    await new DetectorStore(folder).save({ ...moved(info, backbone), imported }, arrays);
+    await new DetectorStore(folder).save({ ...moved(info, backbone), imported }, arrays, files);
     await pack(folder, file).catch((error: Error) => {
       throw new GoodpartsError('store-write', `The bundle ${file} cannot be written: ${error.message}.`);
     });
@@ -75,11 +75,11 @@ export async function importBundle(store: string, file: string, as?: string): Pr
     const source = new DetectorStore(folder);
     const [found, ...others] = await source.list();
     if (!found || others.length > 0) throw unreadable('it does not hold one version of one detector');
-    const { info, arrays } = await source.read(found.name, found.version);
+    const { info, arrays, files } = await source.read(found.name, found.version);
     const name = checkName(as ?? found.name);
     await target.checkWritable(name);
     const backbone = await carried(info.settings.backbone, folder, target.folder);
-    const version = await target.save({ ...moved(info, backbone), name }, arrays);
+    const version = await target.save({ ...moved(info, backbone), name }, arrays, files);
     return target.info(name, version);
   });
 }

@@ -16,10 +16,10 @@ export interface Bank {
 
 export interface LeaveOneOut {
   bank: Bank;
-  /** two images at least; with their copies, if any: those of the image itself first */
+  /** two images at least; with their copies, if any: in each tile, those of the image itself first */
   sample: Sample;
-  /** P: the copies are learned, but only the image itself is scored */
-  perPicture: number;
+  /** P of a tile: the copies are learned, but only the image itself is scored */
+  perTile: number;
   dimensions: number;
   /** of the whole bank */
   search: SearchHead;
@@ -29,39 +29,54 @@ export interface LeaveOneOut {
   onStep: (done: number, total: number) => void;
 }
 
-/** Patch distances of one image, [P], and its score. */
+/** Patch distances of one image, or of a tile of it, [P], and its score. */
 export type Scored = Pick<Distances, 'distances' | 'score'>;
 
+/** An image's score from those of its tiles: what the preset does with patches, done with the patches of all of them. */
+export function imageScore(tiles: Scored[], preset: PresetName): number {
+  const { score } = PRESETS[preset];
+  if (tiles.length === 1) return tiles[0].score;
+  if (score === 'max')
+    return tiles[argmax(Float32Array.from(tiles, ({ distances }) => distances[argmax(distances)]))].score;
+  const all = new Float32Array(tiles.reduce((sum, { distances }) => sum + distances.length, 0));
+  let at = 0;
+  for (const { distances } of tiles) {
+    all.set(distances, at);
+    at += distances.length;
+  }
+  return meanOfTop(all, score.top);
+}
+
 /**
- * Distances and score of each image in a bank without its own patches.
+ * Distances and score of each image, tile by tile, in a bank without its own patches.
  *
  * A coreset patch stands for patches of other images as well, which were left out because it covers them. Were it only taken away, all
  * of them would lose their neighbour and every score would come out too high. So an understudy takes its place: of the patches of other
  * images that it stands for, the one at the median distance. (The nearest one would be too good: no coreset is made to suit an image
  * that it has not seen.)
  */
-export async function leaveOneOut(parts: LeaveOneOut): Promise<Scored[]> {
+export async function leaveOneOut(parts: LeaveOneOut): Promise<Scored[][]> {
   const { bank, sample, search, onStep } = parts;
-  const images = sample.images.length;
+  const tiles = sample.tiles();
   const own = ownPatches(bank.origin, sample.images);
   const without: Distances[] = [];
-  for (let place = 0; place < images; place++) {
-    onStep(place, 2 * images);
-    without.push(await search.search(await pictureOf(parts, place), own[place]));
+  for (const [i, { place }] of tiles.entries()) {
+    onStep(i, 2 * tiles.length);
+    without.push(await search.search(await ownOf(parts, i), own[place]));
   }
   const understudies = findUnderstudies(parts, without, own);
-  const results: Scored[] = [];
-  for (let place = 0; place < images; place++) {
-    onStep(images + place, 2 * images);
-    const extra = own[place].filter(i => understudies.has(i)).map(i => understudies.get(i)!);
-    results.push(await withUnderstudies(parts, place, without[place], own[place], extra));
+  const results: Scored[][] = own.map(() => []);
+  for (const [i, { place }] of tiles.entries()) {
+    onStep(tiles.length + i, 2 * tiles.length);
+    const extra = own[place].filter(b => understudies.has(b)).map(b => understudies.get(b)!);
+    results[place].push(await withUnderstudies(parts, i, without[i], own[place], extra));
   }
   return results;
 }
 
-/** Embeddings of an image without its copies. */
-const pictureOf = async ({ sample, perPicture, dimensions }: LeaveOneOut, place: number): Promise<Float32Array> =>
-  (await sample.patches(place)).subarray(0, perPicture * dimensions);
+/** Embeddings of a tile without those of its copies. */
+const ownOf = async ({ sample, perTile, dimensions }: LeaveOneOut, tile: number): Promise<Float32Array> =>
+  (await sample.patches(tile)).subarray(0, perTile * dimensions);
 
 /** Indices in the bank of the patches of each of the images. */
 function ownPatches(origin: Int32Array, images: readonly number[]): Int32Array[] {
@@ -74,13 +89,14 @@ function ownPatches(origin: Int32Array, images: readonly number[]): Int32Array[]
 /** For each bank patch that stands for patches of other images: the index, over the sample, of the one at the median distance. */
 function findUnderstudies({ bank, sample }: LeaveOneOut, without: Distances[], own: Int32Array[]): Map<number, number> {
   const stoodFor: number[][] = Array.from(bank.origin, () => []);
-  const { perImage } = sample;
-  without.forEach(({ nearest }, image) => {
+  const { perTile } = sample;
+  const tiles = sample.tiles();
+  without.forEach(({ nearest }, tile) => {
     // an image that made the whole bank was searched in nothing
-    if (own[image].length < bank.origin.length)
-      nearest.forEach((bankPatch, i) => stoodFor[bankPatch].push(image * perImage + i));
+    if (own[tiles[tile].place].length < bank.origin.length)
+      nearest.forEach((bankPatch, i) => stoodFor[bankPatch].push(tile * perTile + i));
   });
-  const distance = (patch: number): number => without[Math.floor(patch / perImage)].distances[patch % perImage];
+  const distance = (patch: number): number => without[Math.floor(patch / perTile)].distances[patch % perTile];
   const understudies = new Map<number, number>();
   stoodFor.forEach((members, bankPatch) => {
     if (members.length)
@@ -90,12 +106,12 @@ function findUnderstudies({ bank, sample }: LeaveOneOut, without: Distances[], o
 }
 
 /**
- * Lowers an image's distances by the understudies (indices over the sample) of its own bank patches. The score's weight looks at the
+ * Lowers a tile's distances by the understudies (indices over the sample) of its own bank patches. The score's weight looks at the
  * neighbourhood of the nearest bank patch; it is taken from the bank without understudies, which changes it by little.
  */
 async function withUnderstudies(
   parts: LeaveOneOut,
-  place: number,
+  tile: number,
   without: Distances,
   own: Int32Array,
   extra: Int32Array
@@ -103,7 +119,7 @@ async function withUnderstudies(
   if (!extra.length) return without;
   const { sample, dimensions, search, bank } = parts;
   const { distance, score } = PRESETS[parts.preset];
-  const patches = await pictureOf(parts, place);
+  const patches = await ownOf(parts, tile);
   // where the whole bank came from this image there is nothing left beside the understudies
   const alone = own.length === bank.origin.length;
   const nearest = alone ? without.distances.map(() => Infinity) : squaredDistances(without.distances, distance);

@@ -16,10 +16,14 @@ import { NetworkFit } from './network/fit';
 import { planNetwork } from './network/plan';
 import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
+import { NEAREST, nearest } from './recognise';
 import { Inspection } from './region';
 import { ResourceOptions, Resources } from './resources';
+import type { Shared } from './shared';
 import { checkName, DetectorStore } from './store';
 import type { LimitRule } from './threshold';
+import { planTraining } from './train/plan';
+import { startTraining, type TrainingPlace } from './train/start';
 import type {
   DetectorInfo,
   DeviceReport,
@@ -50,6 +54,8 @@ export interface FitOptions {
   images?: number;
   onProgress?: (progress: FitProgress) => void;
   signal?: AbortSignal;
+  /** go on with the training of this detector that was interrupted; its settings and pictures are those of then */
+  resume?: boolean;
 }
 
 export interface ScoreOptions extends Urgency {
@@ -60,6 +66,8 @@ export interface ScoreOptions extends Urgency {
    * the network's input, beyond which it is only enlarged.
    */
   map?: boolean | 'small';
+  /** what other detectors computed of the same pictures already */
+  shared?: Shared;
   /** told of each entry as soon as it is there, in order; the call gives back all of them at its end */
   onEntry?: (entry: ScoreResult | GoodpartsError) => void;
 }
@@ -85,6 +93,10 @@ export interface FitSession {
   finish(): Promise<FitResult>;
   /** Frees everything; nothing is saved. */
   abort(): void;
+  /** Holds a training between two steps; a fit that trains nothing has no such way. */
+  pause?(): void;
+  /** Goes on with a training that is held. */
+  resume?(): void;
 }
 
 /**
@@ -113,15 +125,13 @@ export class Engine {
     const complete = { ...given, ...(inspection && { region: inspection.region }) };
     const runtime = await this.resources.runtime();
     const { store, options: engine } = this;
-    if (complete.network) {
-      if (inspection)
-        throw new GoodpartsError(
-          'fit-settings',
-          'A region can only be inspected with a memory bank, not with a network of its own; take the region or the network out.'
-        );
+    const trains = options.resume || complete.method !== 'patchcore';
+    if (complete.network && !options.resume) {
       await store.checkWritable(name);
       return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });
     }
+    if (trains)
+      return startTraining({ ...(await this.place(complete)), name, store, limits: engine.limits ?? {}, options });
     const lease = await this.extractor(complete);
     const { size } = lease.value;
     let note: string | undefined;
@@ -130,7 +140,7 @@ export class Engine {
       note = otherSize(settings, complete, lease.value);
       await store.checkWritable(name);
       checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images, inspection);
-      checkMemory(0);
+      checkMemory(0, 0);
     } catch (error) {
       lease.release();
       throw error;
@@ -153,7 +163,15 @@ export class Engine {
       );
     if (complete.precision === 'float32') return open(lease, options);
     const quantized: Int8Parts['quantized'] = ranges => this.extractor(complete, ranges);
-    return Int8Fit.create({ runtime, exact: lease, limits: engine.limits ?? {}, options, quantized, open });
+    return Int8Fit.create({
+      runtime,
+      exact: lease,
+      settings: complete,
+      limits: engine.limits ?? {},
+      options,
+      quantized,
+      open
+    });
   }
 
   /**
@@ -177,7 +195,8 @@ export class Engine {
   }
 
   /**
-   * Scores images with the current version of a detector, or with `options.version`.
+   * Scores images with the current version of a detector, or with `options.version`. The name `*` (NEAREST) means for each image the
+   * detector that it resembles most; the result's `product` says how sure that is.
    * @returns one entry per image, in order: its result, or the error that this image alone met
    * @throws GoodpartsError `name-invalid`, `detector-*`: errors of the detector itself
    */
@@ -186,11 +205,23 @@ export class Engine {
     images: ImageInput[],
     options: ScoreOptions = {}
   ): Promise<(ScoreResult | GoodpartsError)[]> {
+    if (name === NEAREST) return this.scoreByNearest(images, options);
     const detector = await this.detector(name, options.version);
     try {
       return await detector.value.score(images, this.options.limits ?? {}, options);
     } finally {
       detector.release();
+    }
+  }
+
+  /** @throws GoodpartsError `detector-unknown` when no detector is fitted, or the error of the only ones there are */
+  private async scoreByNearest(images: ImageInput[], options: ScoreOptions): Promise<(ScoreResult | GoodpartsError)[]> {
+    const leases = await this.allDetectors();
+    try {
+      const detectors = leases.map(lease => lease.value);
+      return await nearest(detectors, images, this.options.limits ?? {}, options);
+    } finally {
+      leases.forEach(lease => lease.release());
     }
   }
 
@@ -240,13 +271,14 @@ export class Engine {
   async plan(settings: FitSettings, request: PlanRequest): Promise<FitPlan> {
     const complete = completeSettings(settings);
     if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
+    if (complete.method !== 'patchcore') return planTraining(await this.place(complete), request);
     const inspection = await Inspection.create(complete.region);
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
       const fitted = { ...complete, inputWidth, inputHeight };
-      const bound = await fitBound(lease.value, fitted, request.images, inspection);
       const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request, inspection);
+      const bound = await fitBound(lease.value, fitted, plan.tiles, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
     } finally {
@@ -283,6 +315,29 @@ export class Engine {
   private async extractor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>> {
     const backbone = await locateBackbone(settings.backbone, this.backbones);
     return this.resources.extractor({ ...settings, backbone }, ranges);
+  }
+
+  /** The current version of each. One that cannot be loaded is left out as long as there is another. */
+  private async allDetectors(): Promise<Lease<Detector>[]> {
+    const names = await this.store.names();
+    const leases: Lease<Detector>[] = [];
+    let failure = new GoodpartsError(
+      'detector-unknown',
+      'There is no detector yet: fit one with images of good parts first.'
+    );
+    // one after the other: each load takes every core
+    for (const name of names)
+      await this.detector(name).then(
+        lease => leases.push(lease),
+        (error: GoodpartsError) => (failure = error)
+      );
+    if (leases.length === 0) throw failure;
+    return leases;
+  }
+
+  private async place(settings: Required<FitSettings>): Promise<TrainingPlace> {
+    const runtime = await this.resources.runtime();
+    return { settings, runtime, maxMemory: this.options.maxMemory, extractorFor: wanted => this.extractor(wanted) };
   }
 
   private async detector(name: string, version?: string): Promise<Lease<Detector>> {

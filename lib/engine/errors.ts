@@ -6,6 +6,7 @@ export type ErrorCode =
   | 'image-too-large'
   | 'image-pages'
   | 'image-raw'
+  | 'image-align'
   | 'name-invalid'
   | 'detector-unknown'
   | 'detector-damaged'

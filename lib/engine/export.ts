@@ -1,4 +1,5 @@
 import { entryOf, fileOfSum } from './catalogue';
+import { aligns } from './align';
 import { GoodpartsError } from './errors';
 import { extractorGraphs, type Extractor } from './features';
 import { axisMatrix } from './graphs/map';
@@ -44,6 +45,11 @@ export async function exportOnnx({ stored, extractor, limit }: ExportParts): Pro
       `Detector "${info.name}" is of the kind ${info.kind}; its network is an ONNX file already, in the folder of its version.`
     );
   const { settings, dimensions } = info as Stored<'patchcore'>;
+  if (settings.tile || aligns(settings))
+    throw new GoodpartsError(
+      'export-kind',
+      `Detector "${info.name}" cuts pictures into tiles or aligns parts, which an exported network cannot do. Fit one without, from pictures that are cut or turned already.`
+    );
   if (isRestricted(settings.region))
     throw new GoodpartsError(
       'export-region',

@@ -1,5 +1,6 @@
+import { Aligner } from './align';
 import { embedAugmented, type Learned } from './augment';
-import { Bank, leaveOneOut, Scored } from './calibrate';
+import { Bank, imageScore, leaveOneOut, Scored } from './calibrate';
 import { decode, Picture } from './decode';
 import type { FitOptions, FitSession } from './engine';
 import { GoodpartsError } from './errors';
@@ -15,6 +16,7 @@ import type { Runtime } from './runtime';
 import { runSelfTest, selfTestArrays, selfTestPicture } from './selftest';
 import type { DetectorStore } from './store';
 import { percentile } from './threshold';
+import { tileCount, tilesOf } from './tiles';
 import type { Calibration, FitResult, FitSettings, FitStage, ImageInput, ImageLimits } from './types';
 
 interface FitParts {
@@ -36,7 +38,11 @@ export class PatchCoreFit implements FitSession {
   private pool: PatchPool | undefined;
   /** images are put into the pool one after the other, however they are added */
   private turn: Promise<void> = Promise.resolve();
+  private aligning: Promise<unknown> = Promise.resolve();
+  private aligner: Aligner | undefined;
   private added = 0;
+  /** of all images */
+  private tiles = 0;
   /** patches of all images and their copies */
   private patches = 0;
   /** of each image, its patches' numbers */
@@ -57,43 +63,71 @@ export class PatchCoreFit implements FitSession {
     this.check();
     if (this.state !== 'open')
       throw new GoodpartsError('fit-aborted', 'This fit is being completed; it takes no more images.');
-    this.parts.checkMemory(this.added);
+    this.parts.checkMemory(this.added, this.tiles);
     const start = performance.now();
-    const picture = await decode(image, this.parts.limits);
-    const { extractor, settings, inspection } = this.parts;
-    const embeddings = await embedAugmented(extractor, picture, settings.augment, inspection);
-    const done = this.turn.then(() => this.take(picture, embeddings));
+    const picture = await this.aligned(await decode(image, this.parts.limits));
+    const tiles = tilesOf(picture, this.parts.settings);
+    const first = await this.learn(tiles.next().value as Picture);
+    const done = this.turn.then(() => this.take(picture, first, tiles));
     this.turn = done.catch(() => undefined);
     await done;
     this.imagesMs += performance.now() - start;
     this.report('images', this.images, this.images);
   }
 
+  /** The picture, turned if parts are aligned: the first one is the reference. One after the other, so that there is one first. */
+  private aligned(picture: Picture): Promise<Picture> {
+    if (this.parts.settings.align === 'none') return Promise.resolve(picture);
+    const done = this.aligning.then(async () => {
+      const aligner = this.aligner ?? (await Aligner.create(picture, this.parts.settings));
+      const turned = await aligner.learn(picture);
+      this.aligner = aligner;
+      return turned;
+    });
+    this.aligning = done.catch(() => undefined);
+    return done;
+  }
+
+  /** The patches of a tile and its copies. */
+  private learn(tile: Picture): Promise<Learned> {
+    const { extractor, settings, inspection } = this.parts;
+    return embedAugmented(extractor, tile, settings.augment, inspection);
+  }
+
   /** A failure in here ends the fit, as nobody can say what of the image is in the file. */
-  private async take(picture: Picture, { patches, ...grid }: Learned): Promise<void> {
+  private async take(picture: Picture, first: Learned, others: Iterable<Picture>): Promise<void> {
     this.check();
+    const { patches, ...grid } = first;
     this.checkShape(picture, patches[0].length, grid);
-    const { name, runtime, settings, store, options } = this.parts;
-    const { dimensions } = grid;
     try {
-      this.pool ??= await PatchPool.create(runtime, {
-        folder: store.home(name),
-        dimensions,
-        patchesPerImage: patches[0].length / dimensions,
-        bankSize: settings.bankSize,
-        memoryLimit: settings.memoryLimit,
-        seed: settings.seed,
-        signal: options.signal
-      });
-      await this.pool.add(patches[0]);
-      this.patches += patches[0].length / dimensions;
-      this.check();
+      const tiles = tileCount(picture, this.parts.settings);
+      await this.put(first, 0, tiles);
+      let tile = 1;
+      for (const other of others) await this.put(await this.learn(other), tile++, tiles);
+      this.tiles += tiles;
     } catch (error) {
       this.abort();
       throw error;
     }
     this.first = this.added++ ? undefined : picture;
+  }
+
+  private async put({ patches, ...grid }: Learned, tile: number, tiles: number): Promise<void> {
+    const { name, runtime, settings, store, options } = this.parts;
+    const { dimensions } = grid;
+    this.pool ??= await PatchPool.create(runtime, {
+      folder: store.home(name),
+      dimensions,
+      patchesPerTile: patches[0].length / dimensions,
+      bankSize: settings.bankSize,
+      memoryLimit: settings.memoryLimit,
+      seed: settings.seed,
+      signal: options.signal
+    });
+    await this.pool.add(patches[0], tile, tiles);
+    this.patches += patches[0].length / dimensions;
     this.grid = grid;
+    this.check();
   }
 
   /** With a region all pictures must have the same patches inside; they have, unless a crop or a turn meets another shape of picture. */
@@ -162,6 +196,7 @@ export class PatchCoreFit implements FitSession {
         'bank-origin': { data: bank.origin, shape: [bank.origin.length] },
         ...search.arrays(),
         ...(extractor.ranges && { ranges: extractor.ranges }),
+        ...this.aligner?.arrays(),
         ...selfTestArrays(picture, selfTest)
       };
       this.check();
@@ -206,32 +241,43 @@ export class PatchCoreFit implements FitSession {
     const found = this.images === 1 ? await this.searchCopies(search) : await this.leaveOneOut(bank, search);
     const mapMaxima: number[] = [];
     const values: number[] = [];
-    for (const { distances } of found) {
+    for (const tiles of found) {
       const { inside } = this.grid!;
-      const map0 = await map.inInput(distances, this.grid!, this.parts.settings, inside);
-      const data = inside ? map0.data.filter(v => !Number.isNaN(v)) : map0.data;
-      mapMaxima.push(data.reduce((a, b) => Math.max(a, b), 0));
-      for (let i = 0; i < data.length; i += 61) values.push(data[i]);
+      let highest = 0;
+      for (const { distances } of tiles) {
+        const all = await map.inInput(distances, this.grid!, this.parts.settings, inside);
+        const data = inside ? all.data.filter(v => !Number.isNaN(v)) : all.data;
+        highest = data.reduce((a, b) => Math.max(a, b), highest);
+        for (let i = 0; i < data.length; i += 61 * tiles.length) values.push(data[i]);
+      }
+      mapMaxima.push(highest);
     }
     const ascending = (a: number[]): number[] => a.sort((x, y) => x - y);
     return {
       method: this.images === 1 ? 'perturbed' : 'leave-one-out',
-      scores: ascending(found.map(f => f.score)),
+      scores: ascending(found.map(tiles => imageScore(tiles, this.parts.settings.preset))),
       mapMaxima: ascending(mapMaxima),
       mapMedian: percentile(ascending(values), 50)
     };
   }
 
-  private async searchCopies(search: SearchHead): Promise<Scored[]> {
-    const found: Scored[] = [];
-    for (const copy of await perturbed(this.first!)) found.push(await search.search(await this.embed(copy)));
+  private async searchCopies(search: SearchHead): Promise<Scored[][]> {
+    const found: Scored[][] = [];
+    for await (const copy of perturbed(this.first!)) {
+      const tiles: Scored[] = [];
+      for (const tile of tilesOf(copy, this.parts.settings)) {
+        this.check();
+        tiles.push(await search.search(await this.embed(tile)));
+      }
+      found.push(tiles);
+    }
     return found;
   }
 
-  private async leaveOneOut(bank: Bank, search: SearchHead): Promise<Scored[]> {
+  private async leaveOneOut(bank: Bank, search: SearchHead): Promise<Scored[][]> {
     const { runtime, settings } = this.parts;
     const { dimensions, rows, columns, inside } = this.grid!;
-    const perPicture = inside?.patches.length ?? rows * columns;
+    const perTile = inside?.patches.length ?? rows * columns;
     const pairs = await PairDistances.create(runtime, dimensions);
     const onStep = (done: number, total: number): void => {
       this.check();
@@ -240,7 +286,7 @@ export class PatchCoreFit implements FitSession {
     try {
       const { sample } = this.pool!;
       const { preset } = settings;
-      return await leaveOneOut({ bank, sample, perPicture, dimensions, search, pairs, preset, onStep });
+      return await leaveOneOut({ bank, sample, perTile, dimensions, search, pairs, preset, onStep });
     } finally {
       await pairs.release();
     }

@@ -1,4 +1,14 @@
-import { axisMatrix, inspected, mapGraph, Matrix, multiply, Placement, placeMatrix, transpose } from './graphs/map';
+import {
+  axisMatrix,
+  inspected,
+  mapGraph,
+  Matrix,
+  multiply,
+  Placement,
+  placeMatrix,
+  transpose,
+  type Band
+} from './graphs/map';
 import type { Window } from './graphs/preprocess';
 import { coarseBank } from './coarse';
 import { LEFT_OUT, type Rating } from './graphs/rank';
@@ -14,9 +24,12 @@ import type { FitSettings } from './types';
 import type { Arrays } from './version';
 
 /** The largest anomaly map that is made, pixels; a larger picture's map has its aspect, at a smaller scale. */
-const MAX_MAP = 4e6;
+export const MAX_MAP = 4e6;
 /** A small map has this many times the network input's width and height: between two of its pixels nothing is left to see. */
 const ENLARGED = 2;
+
+/** Matrices of maps that are kept, one an axis, picture size and tile. */
+const KEPT_AXES = 256;
 
 /** Patches of a bank in which the float filter takes no longer than a millisecond or two. */
 const SMALL = 1024;
@@ -110,6 +123,18 @@ function worthFiltering(runtime: Runtime, size: number): boolean {
   return runtime.device.used === 'cpu' && size > SMALL;
 }
 
+/** The map's size for a picture; `full`: its own, else no larger than the network's input has to show. */
+export function mapSize(
+  { width, height }: { width: number; height: number },
+  { inputWidth, inputHeight }: { inputWidth: number; inputHeight: number },
+  full: boolean
+): { width: number; height: number } {
+  const most = full ? MAX_MAP : Math.min(MAX_MAP, ENLARGED ** 2 * inputWidth * inputHeight);
+  const scale = Math.min(1, Math.sqrt(most / (width * height)));
+  const [w, h] = [width, height].map(n => Math.max(1, Math.round(n * scale)));
+  return { width: w, height: h };
+}
+
 export interface ScoreMap {
   data: Float32Array;
   width: number;
@@ -172,9 +197,7 @@ export class MapHead {
     full = true,
     inside?: Inside
   ): Promise<ScoreMap> {
-    const most = full ? MAX_MAP : Math.min(MAX_MAP, ENLARGED ** 2 * settings.inputWidth * settings.inputHeight);
-    const scale = Math.min(1, Math.sqrt(most / (width * height)));
-    const [w, h] = [width, height].map(n => Math.max(1, Math.round(n * scale)));
+    const { width: w, height: h } = mapSize({ width, height }, settings, full);
     const down = { size: h, resized: window.resizedHeight, offset: window.top, input: settings.inputHeight };
     const across = { size: w, resized: window.resizedWidth, offset: window.left, input: settings.inputWidth };
     const data = await this.draw(distances, { grid, settings, down, across }, inside);
@@ -227,16 +250,37 @@ export class MapHead {
     return map.data;
   }
 
-  /** The matrix of one axis; kept, as pictures of one camera share it. */
-  private axis(settings: MapSettings, grid: number, placement: Placement, transposed: boolean): Data {
-    const key = JSON.stringify([settings.preset, settings.smoothing, grid, placement, transposed]);
+  /** Adds what a tile shows to the map of its picture. */
+  async addTile(
+    whole: ScoreMap,
+    distances: Float32Array,
+    { rows, columns }: { rows: number; columns: number },
+    settings: MapSettings,
+    down: Band,
+    across: Band
+  ): Promise<void> {
+    const { map } = await this.session.run({
+      grid: { data: distances, dims: [rows, columns] },
+      rows: this.axis(settings, rows, down.placement, false, down),
+      columns: this.axis(settings, columns, across.placement, true, across)
+    });
+    const [, width] = map.dims;
+    for (let y = 0, i = 0; y < map.dims[0]; y++) {
+      const to = (down.from + y) * whole.width + across.from;
+      for (let x = 0; x < width; x++, i++) whole.data[to + x] += map.data[i];
+    }
+  }
+
+  /** The matrix of one axis, or the part of it that a tile sees; kept, as pictures of one camera share it. */
+  private axis(settings: MapSettings, grid: number, placement: Placement, transposed: boolean, band?: Band): Data {
+    const key = JSON.stringify([settings.preset, settings.smoothing, grid, placement, transposed, band?.from]);
     const known = this.axes.get(key);
     if (known) return known;
     const { enlarge, edges } = PRESETS[settings.preset];
     const inInput = axisMatrix(grid, placement.input, { enlarge, sigma: settings.smoothing, edges });
-    const placed = multiply(placeMatrix(placement), inInput);
+    const placed = multiply(placeMatrix(placement, band), inInput);
     const made = toData(transposed ? transpose(placed) : placed);
-    if (this.axes.size >= 64) this.axes.clear();
+    if (this.axes.size >= KEPT_AXES) this.axes.clear();
     this.axes.set(key, made);
     return made;
   }

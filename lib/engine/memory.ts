@@ -35,10 +35,10 @@ export interface FitBound extends FitSize {
 
 const needed = (size: FitSize): number => Math.ceil(fitMemory(size).memory / MB);
 
-/** Called with the images that are learned, before the next one. @throws GoodpartsError `fit-memory` */
-export type MemoryCheck = (learned: number) => void;
+/** Called with the images that are learned, and their tiles, before the next one. @throws GoodpartsError `fit-memory` */
+export type MemoryCheck = (learned: number, tiles: number) => void;
 
-/** What decides how much memory a fit needs, from the network itself: an empty picture goes through. */
+/** What decides how much memory a fit needs, from the network itself: an empty picture goes through. A tile counts as an image. */
 export async function fitBound(
   extractor: Extractor,
   settings: Required<FitSettings>,
@@ -66,10 +66,12 @@ export async function memoryCheck(
 ): Promise<MemoryCheck> {
   const room = memoryRoom(maxMemory);
   const bound = await fitBound(extractor, settings, images, inspection);
-  const known = images !== undefined || settings.bankSize > 0;
-  return learned => {
+  // nobody knows yet how many tiles the images have
+  const known = (images !== undefined && !settings.tile) || settings.bankSize > 0;
+  return (learned, tiles) => {
     if (known && learned) return;
-    const refused = refusalOf(known ? bound : { ...bound, images: learned + 1, learned }, room);
+    const most = { ...bound, ...(settings.tile && { images: undefined }) };
+    const refused = refusalOf(known ? most : { ...bound, images: tiles + 1, learned }, room);
     if (refused) throw refused;
   };
 }

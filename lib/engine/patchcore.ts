@@ -1,4 +1,5 @@
 import type { Lease } from './cache';
+import { AlignedInspector, alignerOf, aligns } from './align';
 import { LoadedDetector, type Detector, type Inspect, type Inspector, type LoadParts } from './detector';
 import { GoodpartsError } from './errors';
 import type { Embeddings, Extractor, Prepared } from './features';
@@ -6,6 +7,8 @@ import { MapHead, createSearch, type SearchHead } from './head';
 import type { RangeArray } from './ranges';
 import { emptyRegion, inspectedRows, Inspection } from './region';
 import { checkSelfTest } from './selftest';
+import { once, type Shared } from './shared';
+import { TiledInspector } from './tiles';
 import type { FitSettings } from './types';
 import type { Stored } from './version';
 
@@ -19,12 +22,17 @@ class PatchCoreInspector implements Inspector<Prepared> {
     private readonly inspection?: Inspection
   ) {}
 
-  prepare(picture: Parameters<Extractor['prepare']>[0]): Promise<Prepared> {
-    return this.extractor.value.prepare(picture);
+  prepare(picture: Parameters<Extractor['prepare']>[0], shared?: Shared): Promise<Prepared> {
+    const extractor = this.extractor.value;
+    return once(shared, picture, extractor, () => extractor.prepare(picture));
   }
 
-  async begin(prepared: Prepared[]): Promise<Inspect[]> {
-    const embeddings = await this.extractor.value.embed(prepared.map(p => p.input));
+  async begin(prepared: Prepared[], shared?: Shared): Promise<Inspect[]> {
+    const extractor = this.extractor.value;
+    const inputs = prepared.map(p => p.input);
+    // several pictures are one run of the network, so only a single one has embeddings of its own to share
+    const alone = inputs.length === 1 ? shared : undefined;
+    const embeddings = await once(alone, inputs[0], extractor, () => extractor.embed(inputs));
     return prepared.map((p, i) => full => this.finish(p, embeddings, i, full));
   }
 
@@ -70,7 +78,13 @@ export async function loadPatchCore(
     const inspection = await Inspection.create(settings.region);
     const parts = { extractor: extractor.value, search, map, settings, inspection };
     const parity = await checkSelfTest(parts, arrays, selfTest.score, runtime.device.used);
-    return new LoadedDetector(info, new PatchCoreInspector(settings, extractor, search, map, inspection), parity);
+    const aligner = aligns(settings) ? alignerOf(arrays, settings) : undefined;
+    const loaded = <T extends { width: number; height: number }>(inspector: Inspector<T>): Detector =>
+      aligner
+        ? new LoadedDetector(info, new AlignedInspector(inspector, aligner, info.calibration), parity)
+        : new LoadedDetector(info, inspector, parity);
+    const whole = new PatchCoreInspector(settings, extractor, search, map, inspection);
+    return settings.tile ? loaded(new TiledInspector(parts, () => whole.release())) : loaded(whole);
   } catch (error) {
     extractor.release();
     throw error;

@@ -5,11 +5,10 @@ import type { Picture } from './decode';
 const SHIFT = 0.01;
 const LIGHT = [0.96, 1, 1.04];
 
-/** Slightly shifted and lit copies of a picture, all of the same size: how much one and the same good part varies at the least. */
-export async function perturbed({ data, width, height }: Picture): Promise<Picture[]> {
+/** Slightly shifted and lit copies of a picture, one at a time, all of the same size: how much one and the same good part varies at the least. */
+export async function* perturbed({ data, width, height }: Picture): AsyncGenerator<Picture> {
   const dx = Math.max(1, Math.round(width * SHIFT));
   const dy = Math.max(1, Math.round(height * SHIFT));
-  const copies: Picture[] = [];
   for (const left of [0, 2 * dx])
     for (const top of [0, 2 * dy])
       for (const light of LIGHT) {
@@ -23,7 +22,6 @@ export async function perturbed({ data, width, height }: Picture): Promise<Pictu
           .linear(light, 0)
           .raw()
           .toBuffer();
-        copies.push({ data: copy, width, height });
+        yield { data: copy, width, height };
       }
-  return copies;
 }

@@ -15,8 +15,9 @@ import { randomStream } from './random';
 import type { Inspection } from './region';
 import { regions } from './regions';
 import type { Runtime } from './runtime';
-import { CALIBRATION_IMAGES } from './sample';
+import { calibrationImages } from './sample';
 import { selfTestFiles, selfTestPicture } from './selftest';
+import { tileCount, tilesOf } from './tiles';
 import type { FitPlan, FitSettings, PlanRequest } from './types';
 import { hash, writeDurably } from './version';
 import { RowFile } from './workfile';
@@ -74,23 +75,25 @@ export async function planFit(
   try {
     const one = await measurePicture(extractor, bytes, settings, folder, inspection);
     const { dimensions } = one.embeddings;
-    const size = { ...settings, images, dimensions, patchesPerImage: one.patches };
+    const { tiles } = one;
+    const size = { ...settings, images, dimensions, patchesPerTile: one.patches, patchesPerImage: tiles * one.patches };
     const memory = fitMemory({ ...size, base: process.resourceUsage().maxRSS * 1024 });
     const patches = images * size.patchesPerImage;
     const bankSize = bankPatches(size);
     const scored = await measureSearch(runtime, one, bankSize, images, settings);
     const held = Math.min(patches, poolSize(size).most);
-    const detector = detectorBytes(bankSize, dimensions, images, settings, runtime);
+    const calibrated = images === 1 ? 12 : Math.min(images, calibrationImages(size.patchesPerImage));
+    const detector = detectorBytes(bankSize, dimensions, calibrated, settings, runtime);
     const fitSeconds = {
       images: (images * one.learned) / 1000,
       coreset: await coresetSeconds(runtime, folder, { held, patches, dimensions, bankSize }),
-      calibration:
-        (scored.created + (images === 1 ? 12 : Math.min(images, CALIBRATION_IMAGES)) * scored.calibrated) / 1000,
-      save: (one.scored + scored.search + (await saveMs(folder, detector))) / 1000
+      calibration: (scored.created + calibrated * tiles * scored.calibrated) / 1000,
+      save: (one.scored / tiles + scored.search + (await saveMs(folder, detector))) / 1000
     };
     const total = Object.values(fitSeconds).reduce((a, b) => a + b);
     return {
       images,
+      tiles: images * tiles,
       patches,
       dimensions,
       bankSize,
@@ -100,7 +103,7 @@ export async function planFit(
       peakMemoryMb: memory.memory / MB,
       diskMb: memory.disk / MB,
       detectorMb: detector / MB,
-      scoreMs: one.scored + scored.search + scored.map
+      scoreMs: one.scored + tiles * scored.search + scored.map
     };
   } finally {
     await fs.rm(folder, { recursive: true, force: true });
@@ -108,9 +111,11 @@ export async function planFit(
 }
 
 interface Measured {
-  /** of the picture itself, of a region those inside */
+  /** of the picture itself or a tile of it, of a region those inside */
   embeddings: Learned;
-  /** that are learned of a picture and its copies */
+  /** 1: pictures are not cut */
+  tiles: number;
+  /** that are learned of a tile and its copies */
   patches: number;
   width: number;
   height: number;
@@ -118,7 +123,7 @@ interface Measured {
   /** milliseconds that a picture takes in a fit, with its copies and the working file; and from file to patches in a score */
   learned: number;
   scored: number;
-  /** milliseconds to read its patches back */
+  /** milliseconds to read a tile's patches back */
   readBack: number;
 }
 
@@ -129,9 +134,12 @@ async function measurePicture(
   folder: string,
   inspection?: Inspection
 ): Promise<Measured> {
-  const embed = async (augment: Required<FitSettings>['augment']) =>
-    embedAugmented(extractor, await decode(bytes), augment, inspection);
-  const prepared = await extractor.prepare(await decode(bytes));
+  const picture = await decode(bytes);
+  const tiles = tileCount(picture, settings);
+  const [tile] = tilesOf(picture, settings);
+  const decoded = await usual(() => decode(bytes));
+  const embed = (augment: Required<FitSettings>['augment']) => embedAugmented(extractor, tile, augment, inspection);
+  const prepared = await extractor.prepare(tile);
   const embeddings = await embed('none');
   const { dimensions } = embeddings;
   const file = await RowFile.create(folder, dimensions);
@@ -145,8 +153,18 @@ async function measurePicture(
     const scored = settings.augment === 'none' ? learned : await usual(() => embed('none'));
     const all = Int32Array.from({ length: embeddings.patches[0].length / dimensions }, (_, i) => i);
     const readBack = await usual(() => file.gather(all));
-    const { width, height } = prepared;
-    return { embeddings, patches, prepared, width, height, learned, scored, readBack };
+    const { width, height } = picture;
+    return {
+      embeddings,
+      patches,
+      prepared,
+      tiles,
+      width,
+      height,
+      learned: decoded + tiles * learned,
+      scored: decoded + tiles * scored,
+      readBack
+    };
   } finally {
     await file.close();
   }
@@ -223,11 +241,10 @@ async function saveMs(folder: string, bytes: number): Promise<number> {
 function detectorBytes(
   bankSize: number,
   dimensions: number,
-  images: number,
+  scores: number,
   settings: Required<FitSettings>,
   runtime: Runtime
 ): number {
-  const scores = images === 1 ? 12 : Math.min(images, CALIBRATION_IMAGES);
   const index = pays(bankSize, runtime.device.used) ? 4 * (cellCount(bankSize) * dimensions + bankSize) : 0;
   const bank = 4 * bankSize * (dimensions + 1);
   return bank + index + selfTestFiles(dimensions, settings) + TEXTS.base + TEXTS.score * scores;

@@ -6,7 +6,7 @@ import { squaredDistance, squaredLengths } from './pairs';
 import { bytesPerPoint, type Points, slackOf } from './points';
 import { randomStream } from './random';
 import type { Runtime } from './runtime';
-import { CALIBRATION_IMAGES, Sample } from './sample';
+import { calibrationImages, Sample } from './sample';
 import type { Shadow } from './shadow';
 import { RowFile } from './workfile';
 
@@ -27,7 +27,8 @@ const BLOCK = 4096;
 export interface PoolOptions {
   folder: string;
   dimensions: number;
-  patchesPerImage: number;
+  /** that come at a time: of an image, or of a tile of it */
+  patchesPerTile: number;
   /** upper bound of the bank; 0: none */
   bankSize: number;
   /** MB of memory for what is known of each patch */
@@ -37,11 +38,11 @@ export interface PoolOptions {
 }
 
 /** How many patches a fit holds: all up to `most`; then it goes on with `kept`, and holds no more than `room`. */
-export function poolSize({ memoryLimit, dimensions, patchesPerImage, bankSize }: Omit<PoolOptions, 'folder' | 'seed'>) {
-  const most = Math.max(4 * patchesPerImage, Math.floor((memoryLimit * 2 ** 20) / bytesPerPoint(dimensions)));
+export function poolSize({ memoryLimit, dimensions, patchesPerTile, bankSize }: Omit<PoolOptions, 'folder' | 'seed'>) {
+  const most = Math.max(4 * patchesPerTile, Math.floor((memoryLimit * 2 ** 20) / bytesPerPoint(dimensions)));
   const wanted = Math.max(KEPT.least, KEPT.perBankPatch * bankSize);
-  const kept = Math.max(patchesPerImage, Math.min(wanted, most >> 1));
-  return { most, kept, room: Math.min(most, 2 * kept + patchesPerImage) };
+  const kept = Math.max(patchesPerTile, Math.min(wanted, most >> 1));
+  return { most, kept, room: Math.min(most, 2 * kept + patchesPerTile) };
 }
 
 export interface FitSize {
@@ -49,6 +50,8 @@ export interface FitSize {
   images?: number;
   /** with those of its copies */
   patchesPerImage: number;
+  /** where an image comes in tiles; default: all of it at once */
+  patchesPerTile?: number;
   dimensions: number;
   /** upper bound of the bank; 0: none */
   bankSize: number;
@@ -62,7 +65,7 @@ export interface FitSize {
 
 /** Patches of the bank that a fit will choose. */
 export function bankPatches({ images = Infinity, memoryLimit = 256, coresetRatio = 0.1, ...size }: FitSize): number {
-  const { most, room } = poolSize({ ...size, memoryLimit });
+  const { most, room } = poolSize({ patchesPerTile: size.patchesPerImage, ...size, memoryLimit });
   const patches = images * size.patchesPerImage;
   return Math.min(
     size.bankSize || Infinity,
@@ -74,11 +77,11 @@ export function bankPatches({ images = Infinity, memoryLimit = 256, coresetRatio
 /** What a fit will need at its peak, bytes: memory does not grow with the images once the memory limit is reached. */
 export function fitMemory(size: FitSize): { memory: number; disk: number } {
   const { patchesPerImage, dimensions, memoryLimit = 256, images = Infinity, base = STARTED } = size;
-  const { most } = poolSize({ ...size, memoryLimit });
+  const { most } = poolSize({ patchesPerTile: patchesPerImage, ...size, memoryLimit });
   const row = 4 * dimensions;
   const held = Math.min(images * patchesPerImage, most);
   const bank = bankPatches(size);
-  const sample = images * patchesPerImage > most ? CALIBRATION_IMAGES * patchesPerImage : 0;
+  const sample = images * patchesPerImage > most ? calibrationImages(patchesPerImage) * patchesPerImage : 0;
   const network = base - AGAIN * Math.max(0, base - STARTED);
   const points = held * (bytesPerPoint(dimensions) + WASTE) + Math.min(ROWS, held * row);
   // the cells of a large bank hold it once more
@@ -108,7 +111,7 @@ export class PatchPool {
     private readonly options: PoolOptions
   ) {
     this.size = poolSize(options);
-    this.sample = new Sample(file, options.patchesPerImage, randomStream(options.seed));
+    this.sample = new Sample(file, options.patchesPerTile, randomStream(options.seed));
   }
 
   /** @throws GoodpartsError `store-write` */
@@ -116,16 +119,18 @@ export class PatchPool {
     return new PatchPool(runtime, await RowFile.create(options.folder, options.dimensions), options);
   }
 
-  /** Takes in the patches of the next image, [P, D]. @throws GoodpartsError `store-write`, `fit-aborted` */
-  async add(patches: Float32Array): Promise<void> {
+  /** Takes in the patches of the next image, [P, D], or of a tile of it. @throws GoodpartsError `store-write`, `fit-aborted` */
+  async add(patches: Float32Array, tile = 0, tiles = 1): Promise<void> {
+    if (tile === 0) this.images++;
     let taken = this.held ? await this.held.news(patches) : patches;
     const { room, most } = this.size;
     if (this.file.count + taken.length / this.options.dimensions > (this.held ? room : most)) {
       await this.reduce();
       taken = await this.held!.news(taken);
     }
-    await this.take(taken, this.images++);
-    await this.sample.offer(patches);
+    const row = this.file.count;
+    await this.take(taken, this.images - 1);
+    await this.sample.offer(patches, row, tile, tiles);
   }
 
   /** Chooses the bank; the pool takes no more images then. */

@@ -1,6 +1,6 @@
 import { GoodpartsError } from './errors';
 import { isRestricted, regionProblem } from './polygons';
-import type { FitSettings, Precision, PresetName } from './types';
+import type { FitMethod, FitSettings, Precision, PresetName } from './types';
 
 /** What a preset fixes beyond the settings that a user may change; constants as published, see docs/architecture.md. */
 export type Embedding = 'concat' | 'unit' | number;
@@ -27,11 +27,16 @@ export interface Preset {
 }
 
 const shared = {
+  method: 'patchcore' as const,
+  epochs: 0,
   backbone: 'embedded',
   layers: [],
   layerWeights: [],
   augment: 'none' as const,
   precision: 'float32' as const,
+  tile: 0,
+  tileOverlap: 0.25,
+  align: 'none' as const,
   region: { include: [], exclude: [] },
   coresetRatio: 0.1,
   bankSize: 0,
@@ -92,6 +97,8 @@ export const PRESETS: Record<PresetName, Preset> = {
 };
 
 const AUGMENTS: FitSettings['augment'][] = ['none', 'flips', 'rotations'];
+export const ALIGNS: Required<FitSettings>['align'][] = ['none', 'turn', 'crop'];
+export const METHODS: FitMethod[] = ['patchcore', 'autoencoder', 'efficientad'];
 export const PRECISIONS: Precision[] = ['float32', 'int8'];
 export const NETWORK_INPUTS: Required<FitSettings>['networkInput'][] = ['auto', 'unit', 'signed', 'imagenet'];
 export const RECONSTRUCTIONS: Required<FitSettings>['reconstruction'][] = ['mse', 'ssim'];
@@ -106,11 +113,18 @@ const RULES: Rule[] = [
     n => whole(n) && (n === 0 || (n >= 32 && n <= 4096)),
     '0 (off) or a whole number of pixels from 32 to 4096'
   ],
+  [
+    'tile',
+    n => whole(n) && (n === 0 || (n >= 32 && n <= 20000)),
+    '0 (off) or a whole number of pixels from 32 to 20000'
+  ],
+  ['tileOverlap', n => n >= 0.1 && n <= 0.75, 'a share from 0.1 to 0.75'],
   ['coresetRatio', n => n > 0 && n <= 1, 'a share above 0 and up to 1'],
   ['bankSize', n => whole(n) && n >= 0, 'a whole number of patches, 0 for no bound'],
   ['memoryLimit', n => whole(n) && n >= 1 && n <= 65536, 'a whole number of MB from 1 to 65536'],
   ['neighbours', n => whole(n) && n >= 1 && n <= 1000, 'a whole number from 1 to 1000'],
   ['smoothing', n => n >= 0 && n <= 100, 'a number of pixels from 0 to 100'],
+  ['epochs', n => whole(n) && n >= 0 && n <= 100000, 'a whole number of epochs, 0 for as many as the pictures need'],
   ['seed', n => whole(n) && n >= 0 && n < 2 ** 32, 'a whole number from 0 to 4294967295']
 ];
 
@@ -127,6 +141,8 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
     );
   const present = Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined));
   const settings: Required<FitSettings> = { ...PRESETS[name].settings, ...present };
+  // tiles are cut from the picture as it is, and nothing of them is cropped away
+  if (settings.tile && given.resizeShorter === undefined) settings.resizeShorter = 0;
   const refuse = (key: string, says: string, value: unknown): never => {
     throw new GoodpartsError('fit-settings', `The setting ${key} must be ${says}; it is ${JSON.stringify(value)}.`);
   };
@@ -135,17 +151,35 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
   const { resizeShorter, inputWidth, inputHeight, layerWeights, augment } = settings;
   if (!layerWeights.every(w => typeof w === 'number' && w > 0 && w <= 1000))
     refuse('layerWeights', 'a list of numbers above 0 and up to 1000, one a layer', layerWeights);
+  if (!METHODS.includes(settings.method)) refuse('method', METHODS.join(', '), settings.method);
   if (!AUGMENTS.includes(augment)) refuse('augment', AUGMENTS.join(', '), augment);
+  if (!ALIGNS.includes(settings.align)) refuse('align', ALIGNS.join(', '), settings.align);
   if (!PRECISIONS.includes(settings.precision)) refuse('precision', PRECISIONS.join(' or '), settings.precision);
+  const ofItsOwn = settings.network || settings.method !== 'patchcore';
+  if (ofItsOwn && (settings.tile || settings.align !== 'none'))
+    throw new GoodpartsError(
+      'fit-settings',
+      'An exported or trained network takes pictures whole and as they lie: set tile to 0 and align to none.'
+    );
+  const problem = regionProblem(settings.region);
+  if (problem) throw new GoodpartsError('fit-settings', `The setting region must be ${problem}.`);
+  if ((settings.tile || settings.align === 'crop') && isRestricted(settings.region))
+    throw new GoodpartsError(
+      'fit-settings',
+      'A region does not go with tiles, nor with pictures that are cropped to the part: remove the region, or set tile to 0 and align to turn or none.'
+    );
+  if (settings.tile && resizeShorter)
+    throw new GoodpartsError(
+      'fit-settings',
+      'Tiles and a crop of the middle (resizeShorter) do not go together: set resizeShorter to 0, or tile to 0.'
+    );
   const { networkInput, reconstruction } = settings;
   if (!NETWORK_INPUTS.includes(networkInput)) refuse('networkInput', NETWORK_INPUTS.join(', '), networkInput);
   if (!RECONSTRUCTIONS.includes(reconstruction)) refuse('reconstruction', RECONSTRUCTIONS.join(' or '), reconstruction);
-  const problem = regionProblem(settings.region);
-  if (problem) throw new GoodpartsError('fit-settings', `The setting region must be ${problem}.`);
-  if (settings.network && isRestricted(settings.region))
+  if (ofItsOwn && isRestricted(settings.region))
     throw new GoodpartsError(
       'fit-settings',
-      'An exported network inspects the whole picture: take the polygons and the mask of the region out of the settings.'
+      'An exported or trained network inspects the whole picture: take the polygons and the mask of the region out of the settings.'
     );
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(

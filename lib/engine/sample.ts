@@ -1,7 +1,22 @@
 import type { RowFile } from './workfile';
 
 /** Images on which a detector is calibrated, at the most: percentiles of their scores are what is wanted. */
-export const CALIBRATION_IMAGES = 256;
+const MOST_IMAGES = 256;
+/** Large ones, of many tiles, are fewer: no more than so many patches, as long as there are so many images. */
+const PATCHES = 2 ** 22;
+const LEAST_IMAGES = 8;
+
+/** Images on which a detector is calibrated, at the most. */
+export const calibrationImages = (patchesPerImage: number): number =>
+  Math.min(MOST_IMAGES, Math.max(LEAST_IMAGES, Math.floor(PATCHES / patchesPerImage)));
+
+/** Where the tiles of an image are in the file: its first row. */
+interface Place {
+  first: number;
+  /** that it has, and of which are written */
+  tiles: number;
+  written: number;
+}
 
 /**
  * A random sample of the images of a fit, each as likely as any other however many come (Vitter 1985, algorithm R), with their patch
@@ -10,29 +25,54 @@ export const CALIBRATION_IMAGES = 256;
 export class Sample {
   /** index of the image in each place */
   readonly images: number[] = [];
+  private readonly places: Place[] = [];
+  /** the place of the image that is being offered, if it has one */
+  private open: Place | undefined;
+  private most = 0;
   private seen = 0;
   private own: RowFile | undefined;
+  private listed: { place: number; row: number }[] | undefined;
 
+  /** @param perTile patches that a tile of an image has, with its copies */
   constructor(
     private readonly all: RowFile,
-    readonly perImage: number,
+    readonly perTile: number,
     private readonly random: () => number
   ) {}
 
-  /** Offers the next image. */
-  async offer(patches: Float32Array): Promise<void> {
+  /** Offers a tile of an image, the first of which is that of the next one. @param row of the fit's file where it is, if it is there */
+  async offer(patches: Float32Array, row: number, tile: number, tiles: number): Promise<void> {
+    if (tile === 0) this.open = this.choose(row, tiles);
+    this.listed = undefined;
+    if (!this.open) return;
+    await this.own?.write(this.open.first + tile * this.perTile, patches);
+    this.open.written = tile + 1;
+  }
+
+  private choose(row: number, tiles: number): Place | undefined {
+    this.most ||= calibrationImages(tiles * this.perTile);
     const image = this.seen++;
-    const place = image < CALIBRATION_IMAGES ? image : Math.floor(this.random() * this.seen);
-    if (place >= CALIBRATION_IMAGES) return;
-    this.images[place] = image;
-    await this.own?.write(place * this.perImage, patches);
+    const n = image < this.most ? image : Math.floor(this.random() * this.seen);
+    if (n >= this.most) return undefined;
+    this.images[n] = image;
+    const old = this.own && this.places[n];
+    const first = old && old.tiles >= tiles ? old.first : (this.own?.count ?? row);
+    return (this.places[n] = { first, tiles, written: 0 });
   }
 
   /** Takes the sample's embeddings out of the fit's file, before that one is reduced. */
   async moveTo(file: RowFile): Promise<void> {
+    // more tiles of the image that is being offered come: it is the last in the file
+    this.listed = undefined;
+    const places = this.places.filter(place => place !== this.open);
+    if (this.open) places.push(this.open);
     try {
-      for (const [place, image] of this.images.entries())
-        await file.write(place * this.perImage, await this.all.read(image * this.perImage, this.perImage));
+      for (const place of places) {
+        const from = place.first;
+        place.first = file.count;
+        for (let i = 0; i < place.written; i++)
+          await file.append(await this.all.read(from + i * this.perTile, this.perTile));
+      }
     } catch (error) {
       await file.close();
       throw error;
@@ -49,19 +89,22 @@ export class Sample {
     return this.own !== undefined;
   }
 
-  /** Patch embeddings of the image in a place, [P, D]. */
-  patches(place: number): Promise<Float32Array> {
-    return (this.own ?? this.all).read(this.first(place), this.perImage);
+  /** The tiles of all images, in the order of their places. */
+  tiles(): { place: number; row: number }[] {
+    return (this.listed ??= this.places.flatMap(({ first, tiles }, place) =>
+      Array.from({ length: tiles }, (_, i) => ({ place, row: first + i * this.perTile }))
+    ));
   }
 
-  /** Patch embeddings by their index over the places, [n, D]. */
+  /** Patch embeddings of one of the tiles, [P, D]. */
+  patches(tile: number): Promise<Float32Array> {
+    return (this.own ?? this.all).read(this.tiles()[tile].row, this.perTile);
+  }
+
+  /** Patch embeddings by their index over the tiles, [n, D]. */
   gather(indices: ArrayLike<number>): Promise<Float32Array> {
-    const positions = Int32Array.from(indices, i => this.first(Math.floor(i / this.perImage)) + (i % this.perImage));
+    const tiles = this.tiles();
+    const positions = Int32Array.from(indices, i => tiles[Math.floor(i / this.perTile)].row + (i % this.perTile));
     return (this.own ?? this.all).gather(positions);
-  }
-
-  /** Where the image in a place begins. */
-  private first(place: number): number {
-    return (this.own ? place : this.images[place]) * this.perImage;
   }
 }

@@ -53,8 +53,8 @@ export class DetectorStore {
     private readonly keepVersions = 5
   ) {}
 
-  /** All versions of all detectors, by name, newest first; none where the folder is missing. @throws GoodpartsError `path-missing` */
-  async list(): Promise<DetectorInfo[]> {
+  /** The detectors that have a version; none where the folder is missing. @throws GoodpartsError `path-missing` */
+  async names(): Promise<string[]> {
     const entries = await fs
       .readdir(this.folder, { withFileTypes: true })
       .catch(unlessMissing([]))
@@ -62,9 +62,15 @@ export class DetectorStore {
         const why = error.code === 'ENOTDIR' ? 'is not a folder' : `cannot be read (${error.code})`;
         throw new GoodpartsError('path-missing', `The detector store ${this.folder} ${why}.`);
       });
-    const names = entries.filter(e => e.isDirectory() && NAME.test(e.name)).map(e => e.name);
+    const folders = entries.filter(e => e.isDirectory() && NAME.test(e.name)).map(e => e.name);
+    const fitted = await Promise.all(folders.map(async name => (await this.versions(name)).length > 0));
+    return folders.filter((_, i) => fitted[i]).sort();
+  }
+
+  /** All versions of all detectors, by name, newest first. @throws GoodpartsError `path-missing` */
+  async list(): Promise<DetectorInfo[]> {
     const infos: DetectorInfo[] = [];
-    for (const name of names.sort())
+    for (const name of await this.names())
       for (const version of (await this.versions(name)).reverse()) {
         const info = await this.info(name, version).catch(() => undefined); // a damaged one is not offered
         if (info) infos.push(info);

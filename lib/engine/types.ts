@@ -48,8 +48,14 @@ export interface InspectedRegion {
   mask?: Uint8Array | string;
 }
 
+/** How a detector comes from good parts: kept as a memory bank, or learned by a network that is trained. */
+export type FitMethod = 'patchcore' | 'autoencoder' | 'efficientad';
+
 /** How a detector is fitted. Everything is optional; what is missing comes from the preset. */
 export interface FitSettings {
+  method?: FitMethod;
+  /** how often a training goes through the pictures at most; 0: by their number */
+  epochs?: number;
   preset?: PresetName;
   /** `embedded` or the path of an .onnx file */
   backbone?: string;
@@ -60,6 +66,18 @@ export interface FitSettings {
   /** copies of each good image that are learned as well: mirrored both ways (4 in all), or turned in steps of 45 degrees (8 in all) */
   augment?: 'none' | 'flips' | 'rotations';
   precision?: Precision;
+  /**
+   * cut pictures into overlapping tiles so many pixels of the picture wide (as high as the network's input asks for), and look at each; as
+   * wide as `inputWidth`: at native resolution; 0: look at the whole picture at once
+   */
+  tile?: number;
+  /** share of a tile that its neighbour sees as well, at the least */
+  tileOverlap?: number;
+  /**
+   * `turn`: turn and move the part in each picture to where it lies in the first good one; `crop`: and look at what is around it only, a
+   * long part lying along the input's longer side
+   */
+  align?: 'none' | 'turn' | 'crop';
   /** default: everything is inspected */
   region?: InspectedRegion;
   /** network input, pixels; for `pci` before the crop the shorter side is `resize` */
@@ -199,6 +217,27 @@ export interface AnomalyMap {
   threshold: number;
 }
 
+/** Which product a picture shows, told by how near the detectors of all products are to it. */
+export interface Product {
+  /** a detector's name; null: none is near */
+  name: string | null;
+  /** 0 to 1, that of `name`: with those of all other detectors and of "none of them" it makes 1 */
+  confidence: number;
+  /** how far the picture is from the nearest detector, its own good parts being at 1 or less */
+  distance: number;
+}
+
+/** How a part lies against the reference. */
+export interface Alignment {
+  /** degrees that it is turned by, clockwise, above -180 and up to 180 */
+  angle: number;
+  /** how far its middle is shifted, pixels of the picture */
+  dx: number;
+  dy: number;
+  /** how well it agrees with the reference when it is turned back, up to 1; 0: no part was found */
+  match: number;
+}
+
 export interface ScoreResult {
   score: number;
   detector: { name: string; version: string };
@@ -206,17 +245,41 @@ export interface ScoreResult {
   regions: Region[];
   /** share (0..1) of the inspected area whose map value is above the pixel threshold */
   damage: number;
+  /** with the setting `align` */
+  alignment?: Alignment;
+  /** what whoever reads the score has to know, as a sentence */
+  note?: string;
   /** milliseconds */
   timing: Record<'decode' | 'preprocess' | 'backbone' | 'search' | 'map' | 'total', number>;
+  /** where the nearest detector was asked for */
+  product?: Product;
   map?: AnomalyMap;
 }
 
-export type FitStage = 'images' | 'coreset' | 'calibration' | 'save';
+export type FitStage = 'images' | 'coreset' | 'training' | 'calibration' | 'save';
+
+/** How far a training is. */
+export interface TrainingProgress {
+  /** epochs that are done, and at most */
+  epoch: number;
+  epochs: number;
+  /** of all steps, 0..1 */
+  share: number;
+  paused: boolean;
+  /** of each epoch: the mean loss of its steps, and the loss of the good images that are held out */
+  curve: { loss: number; heldOut: number }[];
+  /** the epoch, counted from 1, whose weights are taken: the one with the smallest held-out loss; 0 before the first */
+  best: number;
+  /** it ended before its last epoch, as nothing got better any more */
+  stoppedEarly?: boolean;
+}
 
 export interface FitProgress {
   stage: FitStage;
   done: number;
   total: number;
+  /** of the stage `training` */
+  training?: TrainingProgress;
 }
 
 export interface FitResult {
@@ -233,7 +296,9 @@ export interface FitResult {
   /** what was done otherwise than asked for, as a sentence */
   note?: string;
   /** milliseconds */
-  timing: { images: number; coreset: number; calibration: number; save: number; total: number };
+  timing: { images: number; coreset: number; calibration: number; save: number; total: number; training?: number };
+  /** how a training went */
+  training?: TrainingProgress;
 }
 
 /** A fit that somebody thinks of: how many pictures, and what they are like (default: 1024 x 1024 pixels). */
@@ -246,6 +311,8 @@ export interface PlanRequest {
 /** What a fit will take, and its detector. MB are 2^20 bytes. */
 export interface FitPlan {
   images: number;
+  /** of all images; as many as images where pictures are not cut */
+  tiles: number;
   /** of all images and their copies */
   patches: number;
   dimensions: number;
@@ -253,7 +320,7 @@ export interface FitPlan {
   /** what the network is given, pixels */
   input: { width: number; height: number };
   device: DeviceReport;
-  fitSeconds: { images: number; coreset: number; calibration: number; save: number; total: number };
+  fitSeconds: { images: number; coreset: number; calibration: number; save: number; total: number; training?: number };
   /** peak of the fit's process */
   peakMemoryMb: number;
   /** on the store's disk while fitting, the new version included */

@@ -66,6 +66,7 @@ export const filesOf = (info: StoredInfo): string[] => [
 /** The first array that is not what `info` says. */
 export function unfit(arrays: Arrays, info: StoredInfo): string | undefined {
   if (info.settings.precision === 'int8' && !(arrays.ranges?.data instanceof Float32Array)) return 'ranges';
+  if (info.settings.align && info.settings.align !== 'none' && arrays.reference?.shape.length !== 3) return 'reference';
   return Object.entries(shapesOf(info)).find(([key, fits]) => !fits(arrays[key], info))?.[0];
 }
 

@@ -117,6 +117,8 @@ export async function planFit(
 }
 
 export interface FitHooks {
+  /** go on with the training that was interrupted */
+  resume?: boolean;
   onProgress?: (progress: FitProgress) => void;
 }
 
@@ -126,11 +128,14 @@ export interface FitHooks {
  */
 export class FitClient {
   private aborted = false;
+  /** a training has begun, which leaves what it needs to go on */
+  private training = false;
 
   private constructor(
     private readonly process: EngineProcess,
     private readonly name: string,
-    private readonly options: ClientOptions
+    private readonly options: ClientOptions,
+    private readonly trains: boolean
   ) {}
 
   /** Starts the process and opens the session. @throws GoodpartsError when the settings cannot be used */
@@ -138,13 +143,14 @@ export class FitClient {
     options: ClientOptions,
     name: string,
     settings: FitSettings,
-    hooks: FitHooks = {}
+    { resume, ...hooks }: FitHooks = {}
   ): Promise<FitClient> {
     const title = `fitting ${name}`;
     const process = new EngineProcess({ title, priority: PRIORITY.fit, restart: false, ...hooks });
-    const client = new FitClient(process, name, options);
+    const trains = resume || (settings.method ?? 'patchcore') !== 'patchcore';
+    const client = new FitClient(process, name, options, trains);
     try {
-      await client.call('fit.start', [name, settings]);
+      await client.call('fit.start', [name, settings, resume]);
       return client;
     } catch (error) {
       await process.close();
@@ -170,11 +176,17 @@ export class FitClient {
 
   /** Fits and saves a new version, and ends the process whatever the outcome. A fit takes as long as it takes. */
   async finish(): Promise<FitResult> {
+    this.training = this.trains;
     try {
       return await this.call('fit.finish', [], 0);
     } finally {
       await this.process.close();
     }
+  }
+
+  /** Holds the training, or lets it go on. @throws GoodpartsError `fit-settings` where nothing is trained */
+  async pause(pause: boolean): Promise<void> {
+    await this.call('fit.pause', [pause]);
   }
 
   /** Ends the process at once; nothing is saved. */
@@ -198,6 +210,10 @@ export class FitClient {
   private lost(error: GoodpartsError): GoodpartsError {
     if (this.aborted)
       return new GoodpartsError('fit-aborted', `The fit of '${this.name}' was aborted; nothing of it is saved.`);
+    if (this.training) {
+      const text = `The training of '${this.name}' was interrupted: send msg.resume to go on with it. ${error.message}`;
+      return new GoodpartsError('engine-stopped', text, error.details);
+    }
     const text = `The fit of '${this.name}' was lost and nothing of it is saved: send the images again. ${error.message}`;
     return new GoodpartsError('engine-stopped', text, error.details);
   }

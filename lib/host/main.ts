@@ -45,9 +45,9 @@ const handlers: Handlers = {
   doctor: (engine, ...args) => engine.doctor(...args),
   plan: (engine, ...args) => engine.plan(...args),
   usage: async () => usage(),
-  'fit.start': async (engine, name, settings) => {
+  'fit.start': async (engine, name, settings, resume) => {
     session?.abort();
-    session = await engine.startFit(name, settings, { onProgress: progress => answer({ progress }) });
+    session = await engine.startFit(name, settings, { onProgress: progress => answer({ progress }), resume });
   },
   'fit.add': async (_engine, image) => {
     const open = currentSession();
@@ -56,8 +56,18 @@ const handlers: Handlers = {
   },
   'fit.finish': async () => {
     const open = currentSession();
-    session = undefined;
-    return open.finish();
+    try {
+      return await open.finish();
+    } finally {
+      if (session === open) session = undefined;
+    }
+  },
+  'fit.pause': async (_engine, pause) => {
+    const open = currentSession();
+    if (!open.pause || !open.resume)
+      throw new GoodpartsError('fit-settings', 'Only a training can be paused; this fit trains no network.');
+    if (pause) open.pause();
+    else open.resume();
   },
   'fit.abort': async () => {
     session?.abort();

@@ -39,10 +39,13 @@ export interface Methods {
   doctor: { args: [subject?: DoctorSubject]; value: DoctorReport };
   plan: { args: [settings: FitSettings, request: PlanRequest]; value: FitPlan };
   usage: { args: []; value: Usage };
-  'fit.start': { args: [name: string, settings?: FitSettings]; value: unknown };
+  /** `resume`: a training that was interrupted goes on, with its own settings and pictures */
+  'fit.start': { args: [name: string, settings?: FitSettings, resume?: boolean]; value: unknown };
   /** gives back how many images the session holds */
   'fit.add': { args: [image: ImageInput]; value: number };
   'fit.finish': { args: []; value: FitResult };
+  /** holds the training under way, or lets it go on; also while `fit.finish` is under way */
+  'fit.pause': { args: [pause: boolean]; value: unknown };
   'fit.abort': { args: []; value: unknown };
 }
 export type Method = keyof Methods;

@@ -14,6 +14,8 @@ export interface FitJob {
   many: boolean;
   bytes: number;
   complete: boolean;
+  /** go on with a training that was interrupted */
+  resume?: boolean;
 }
 
 /**
@@ -40,6 +42,16 @@ export class FitSlot {
     readonly recipe: string,
     private readonly onEmpty: () => void
   ) {}
+
+  /** Whether there is a fit that could be paused. */
+  get open(): boolean {
+    return this.session !== undefined;
+  }
+
+  /** Holds the training under way, or lets it go on. @throws GoodpartsError `fit-settings` where nothing is trained */
+  async pause(pause: boolean): Promise<void> {
+    await this.session?.pause(pause);
+  }
 
   /** Messages that wait. */
   get length(): number {
@@ -82,7 +94,7 @@ export class FitSlot {
     const { round } = this;
     try {
       const result = await this.take(job, round);
-      if (result) this.deliver(result, job.msg, job.send);
+      if (result) await this.deliver(result, job.msg, job.send);
       job.done();
     } catch (error) {
       if (round !== this.round && !job.complete) job.done();
@@ -93,6 +105,10 @@ export class FitSlot {
   private async take(job: FitJob, round: number): Promise<FitResult | undefined> {
     this.last = job;
     if (this.lost) throw this.refuse(job);
+    if (job.resume) {
+      await this.start(round, true);
+      return this.finish();
+    }
     const bad = await this.addAll(job.sources, round);
     if (bad.length > 0) throw explained(bad, job);
     const { completeAfter } = this.owner.options;
@@ -119,7 +135,7 @@ export class FitSlot {
   private async add(source: unknown, round: number): Promise<void> {
     const image = await readPicture(source, this.owner.model.rules);
     this.ensure(round);
-    const session = this.session ?? (await this.open(round));
+    const session = this.session ?? (await this.start(round));
     this.images = await session.add(image);
     this.owner.status.key('blue', 'ring', 'collecting', { count: this.images });
   }
@@ -153,12 +169,16 @@ export class FitSlot {
     if (round !== this.round) throw new GoodpartsError('fit-aborted', `The fit of '${this.recipe}' was ended.`);
   }
 
-  private async open(round: number): Promise<FitClient> {
+  private async start(round: number, resume = false): Promise<FitClient> {
     this.images = 0;
     this.owner.status.key('blue', 'ring', 'loading');
     const { model, status } = this.owner;
-    this.opening = model.startFit(this.recipe, { onProgress: progress => this.onProgress(progress) }, percent =>
-      status.key('blue', 'ring', 'downloading', { percent })
+    const { backbone } = (this.last?.msg ?? {}) as { backbone?: unknown };
+    this.opening = model.startFit(
+      this.recipe,
+      { resume, onProgress: progress => this.onProgress(progress) },
+      percent => status.key('blue', 'ring', 'downloading', { percent }),
+      typeof backbone === 'string' ? backbone : undefined
     );
     try {
       const session = await this.opening;
@@ -214,25 +234,34 @@ export class FitSlot {
     this.push({ msg: { ...msg }, send, done, sources: [], many: false, bytes: 0, complete: true });
   }
 
-  private deliver(result: FitResult, msg: Message, send: Send): void {
+  private async deliver(result: FitResult, msg: Message, send: Send): Promise<void> {
     const { name, version, images } = result;
     this.owner.status.event('green', 'dot', 'fitted', { name, version, count: images });
     this.owner.model.emit('fitted', { name, version });
     countFit(name);
     if (result.note) this.owner.node.warn(result.note);
-    msg.payload = result;
+    // what the detector was fitted with, the preset's values filled in: for whoever keeps a record of fits
+    const info = await this.owner.model.info(name, version).catch(() => undefined);
+    msg.payload = { ...result, ...(info && { settings: info.settings }) };
     send(this.owner.options.progress ? [msg, null] : msg);
   }
 
-  private onProgress({ stage, done, total }: FitProgress): void {
+  private onProgress({ stage, done, total, training }: FitProgress): void {
     const percent = total > 0 ? Math.round((100 * done) / total) : 0;
-    if (stage !== 'images') this.owner.status.key('blue', 'dot', 'fitting', { percent });
-    // the engine may report thousands of steps; one message a percent tells as much
-    const step = `${stage} ${stage === 'images' ? done : percent}`;
+    const { status } = this.owner;
+    if (training?.paused) status.key('yellow', 'ring', 'paused', { percent });
+    else if (training) status.key('blue', 'dot', 'training', { percent });
+    else if (stage !== 'images') status.key('blue', 'dot', 'fitting', { percent });
+    // the engine may report thousands of steps; one message a percent tells as much, and one an epoch
+    const held = training ? ` ${training.epoch} ${training.paused}` : '';
+    const step = `${stage} ${stage === 'images' ? done : percent}${held}`;
     if (!this.owner.options.progress || step === this.sent) return;
     this.sent = step;
     const { topic } = this.last?.msg ?? {};
-    this.owner.node.send([null, { topic, recipe: this.recipe, payload: { stage, done, total, percent } }]);
+    this.owner.node.send([
+      null,
+      { topic, recipe: this.recipe, payload: { stage, done, total, percent, ...(training && { training }) } }
+    ]);
   }
 }
 

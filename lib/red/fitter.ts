@@ -38,6 +38,7 @@ export class Fitter {
     readonly options: FitOptions
   ) {
     this.status = new Status(node, RED._);
+    void this.noteInterrupted();
   }
 
   /** Takes a message; `done` is called when its images are in the fit, or, where it ends the fit, when that has ended. */
@@ -65,6 +66,7 @@ export class Fitter {
     if (this.closed) throw closedError();
     if (msg.reset) return this.reset(msg, done);
     const recipe = await recipeOf(this.RED, this.node, this.options.recipe, msg, this.model.detector);
+    if (msg.pause === true || msg.resume === true) return this.hold(recipe, msg, send, done);
     const value = await readProperty(this.RED, this.node, this.options.image, msg);
     const { sources, many } = picturesOf(value, msg);
     const complete = msg.complete === true;
@@ -92,6 +94,27 @@ export class Fitter {
     return slot;
   }
 
+  /** Pauses a training, or goes on: with one that is paused, or with one that a restart of Node-RED interrupted. */
+  private async hold(recipe: string, msg: Message, send: Send, done: Done): Promise<void> {
+    const slot = this.slots.get(recipe);
+    if (slot?.open) {
+      await slot.pause(msg.pause === true);
+      return done();
+    }
+    if (msg.pause === true) throw new GoodpartsError('fit-settings', `There is no training of '${recipe}' to pause.`);
+    this.slot(recipe).push({ msg, send, done, sources: [], many: false, bytes: 0, complete: true, resume: true });
+  }
+
+  /** What a restart interrupted is said, as nobody asked for it yet. */
+  private async noteInterrupted(): Promise<void> {
+    const { detector } = this.model;
+    if (!detector || !(await this.model.interrupted(detector)) || this.closed || this.slots.size > 0) return;
+    this.status.key('yellow', 'ring', 'interrupted');
+    this.node.warn(
+      `The training of '${detector}' was interrupted: send msg.resume to go on with it, or msg.reset to forget it.`
+    );
+  }
+
   /** Resets the message's detector where the message names one, else all of the node's. */
   private async reset(msg: Message, done: Done): Promise<void> {
     const named = await recipeOf(this.RED, this.node, this.options.recipe, msg, this.model.detector).catch(
@@ -99,6 +122,8 @@ export class Fitter {
     );
     const slots = [...this.slots].flatMap(([name, slot]) => (named === undefined || named === name ? [slot] : []));
     await Promise.all(slots.map(slot => slot.reset(abortedError(slot.recipe))));
+    const forgotten = new Set([...slots.map(slot => slot.recipe), ...[named ?? this.model.detector].filter(Boolean)]);
+    await Promise.all([...forgotten].map(name => this.model.forgetTraining(name)));
     this.status.event('grey', 'ring', 'aborted');
     done();
   }

@@ -7,11 +7,15 @@ import type {
   Device,
   DeviceReport,
   EngineOptions,
+  FitMethod,
   FitSettings,
   Precision,
   PresetName
 } from '../engine';
+import { isBackboneId } from '../engine/catalogue';
+import { GoodpartsError } from '../engine/errors';
 import { DetectorStore } from '../engine/store';
+import { discard, interrupted } from '../engine/train/checkpoint';
 import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
 import { Downloads } from './downloads';
 import { watchLoop } from './health';
@@ -24,6 +28,8 @@ import { claim } from './rivals';
 /** The fields of the anomaly-model config node, as the editor stores them: numbers may be texts, '' is the default. */
 export interface ModelConfig extends NodeDef {
   detector: string;
+  method: FitMethod;
+  epochs: string | number;
   backbone: string;
   /** whether a missing backbone may be downloaded */
   download: boolean;
@@ -31,6 +37,9 @@ export interface ModelConfig extends NodeDef {
   layerWeights: string | number;
   augment: Required<FitSettings>['augment'];
   precision: Precision;
+  tile: string | number;
+  tileOverlap: string | number;
+  align: Required<FitSettings>['align'];
   /** polygons as the editor stores them, JSON: {include, exclude} */
   region: string;
   /** a picture that is laid over each picture: white is inspected */
@@ -104,12 +113,17 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
   const layers = listed(config.layers);
   const weights = listed(config.layerWeights).map(part => (Number.isFinite(Number(part)) ? Number(part) : part));
   const settings: FitSettings = {
+    method: config.method || undefined,
+    epochs: optionalNumber(config, 'epochs'),
     preset: config.preset || undefined,
     backbone: config.backbone || undefined,
     layers: layers.length > 0 ? layers : undefined,
     layerWeights: weights.length > 0 ? (weights as number[]) : undefined,
     augment: config.augment || undefined,
     precision: config.precision || undefined,
+    tile: optionalNumber(config, 'tile'),
+    tileOverlap: optionalNumber(config, 'tileOverlap'),
+    align: config.align || undefined,
     region: polygonsOf(config),
     inputWidth: optionalNumber(config, 'inputWidth'),
     inputHeight: optionalNumber(config, 'inputHeight'),
@@ -168,6 +182,12 @@ export async function settingsWithMask(RED: NodeAPI, config: Partial<ModelConfig
   const { limits, folders } = imageRules(RED, config, clientOptions(RED, config, () => {}).engine);
   const mask = await readBounded(await allowedFile(config.maskFile!.trim(), folders), limits.maxBytes);
   return { ...settings, region: { include: [], exclude: [], ...settings.region, mask } };
+}
+
+/** A message may name a backbone, but not a file of this machine. @throws GoodpartsError `backbone-missing` */
+function idOf(backbone: string): string {
+  if (backbone === 'embedded' || isBackboneId(backbone)) return backbone;
+  throw new GoodpartsError('backbone-missing', `"${backbone.slice(0, 80)}" is no name of a backbone.`);
 }
 
 function openLog(RED: NodeAPI, config: ModelConfig, warn: (text: string) => void): PartLog | undefined {
@@ -252,9 +272,19 @@ export class Model extends EventEmitter {
     return this.report;
   }
 
-  /** Opens a fit session in a process of its own. */
-  async startFit(name: string, hooks: FitHooks, onDownload: (percent: number) => void): Promise<FitClient> {
+  /**
+   * Opens a fit session in a process of its own.
+   * @param backbone id of a backbone in the model's place
+   * @throws GoodpartsError `backbone-missing` where the id is none, or the backbone is not there
+   */
+  async startFit(
+    name: string,
+    hooks: FitHooks,
+    onDownload: (percent: number) => void,
+    backbone?: string
+  ): Promise<FitClient> {
     const settings = await settingsWithMask(this.RED, this.config);
+    if (backbone) settings.backbone = idOf(backbone);
     const start = () => FitClient.start(this.options, name, settings, hooks);
     return this.downloads.during(start, onDownload);
   }
@@ -272,6 +302,16 @@ export class Model extends EventEmitter {
     if (this.infos.size > MOST_INFOS) this.infos.delete(oldest);
     known.catch(() => this.infos.delete(key));
     return known;
+  }
+
+  /** Whether a training of the detector was interrupted and can go on. */
+  interrupted(name: string): Promise<boolean> {
+    return interrupted(this.store.home(name));
+  }
+
+  /** Forgets a training that was interrupted. */
+  forgetTraining(name: string): Promise<void> {
+    return discard(this.store.home(name));
   }
 
   /** The scores of the good images of one version. @throws as `info` */

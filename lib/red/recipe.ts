@@ -1,7 +1,16 @@
 import type { Node, NodeAPI, NodeMessage } from 'node-red';
 import { GoodpartsError } from '../engine/errors';
+import { NEAREST } from '../engine/recognise';
 import { checkName } from '../engine/store';
 import { nameOf, readProperty, type Property } from './property';
+
+/** As `recipeOf`; `*` is allowed, too: the detector that is nearest to the picture. */
+export async function recipeOrNearest(
+  ...[RED, node, property, msg, fallback]: Parameters<typeof recipeOf>
+): Promise<string> {
+  const value = property.value === '' ? undefined : await readProperty(RED, node, property, msg);
+  return value === NEAREST ? NEAREST : recipeOf(RED, node, property, msg, fallback);
+}
 
 /**
  * The detector that a message is for: from the message where the node says so, else the model's.

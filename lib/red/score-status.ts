@@ -1,5 +1,6 @@
 import type { DeviceReport, ScoreResult } from '../engine';
 import { GoodpartsError } from '../engine/errors';
+import { NEAREST } from '../engine/recognise';
 import type { EngineState } from '../host';
 import type { Fitted, Model } from './model';
 import type { Property } from './property';
@@ -27,7 +28,7 @@ export class ScoreStatus {
     recipe: Property
   ) {
     if (recipe.value === '') this.fixed = model.detector;
-    else if (recipe.type === 'str') this.fixed = recipe.value;
+    else if (recipe.type === 'str' && recipe.value !== NEAREST) this.fixed = recipe.value;
     const onFitted = ({ name }: Fitted) => void (name === this.fixed && this.load());
     model.on('fitted', onFitted);
     this.ends = [() => model.off('fitted', onFitted), model.client.onState(state => this.onEngine(state))];
@@ -36,7 +37,7 @@ export class ScoreStatus {
 
   /** A call for this detector begins. */
   starting(name: string): void {
-    if (this.loaded.has(name)) return;
+    if (this.loaded.has(name) || (name === NEAREST && this.loaded.size > 0)) return;
     this.status.key('blue', 'ring', 'loading');
     // where it cannot be told, the call itself fails with the reason
     this.model.device().then(

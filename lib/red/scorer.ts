@@ -11,7 +11,7 @@ import { countDrop, countScore } from './metrics/counts';
 import type { Model } from './model';
 import { watched } from './part-log';
 import { nameOf, readProperty, type Property } from './property';
-import { recipeOf } from './recipe';
+import { recipeOrNearest } from './recipe';
 import { Status } from './status';
 import { ScoreStatus } from './score-status';
 
@@ -104,12 +104,26 @@ export class Scorer {
     this.status.close();
   }
 
-  /** `msg.reset` and `msg.health` are no parts. */
+  /** `msg.reset`, `msg.health` and `msg.list` are no parts. */
   private async sort(msg: Message, send: Send, done: Done, since: number): Promise<void> {
     if (msg.reset) return this.reset(done);
+    if (msg.list === true) return this.list(msg, send, done);
     if (msg.health !== true) return this.take(msg, send, done, since);
     // an engine that is busy takes a while to say how it is: no part waits for that
     void health().then(payload => this.answer(done, () => send([{ ...msg, payload }, null])));
+  }
+
+  /** `msg.list`: the message goes on with the detectors that there are, in the version that is in use. */
+  private async list(msg: Message, send: Send, done: Done): Promise<void> {
+    const current = (await this.model.list()).filter(info => info.current);
+    msg.payload = current.map(({ name, version, created, images, settings: { backbone } }) => ({
+      name,
+      version,
+      created,
+      images,
+      backbone
+    }));
+    this.answer(done, () => send([msg, null]));
   }
 
   /** `msg.reset`: the node is empty again. */
@@ -130,7 +144,7 @@ export class Scorer {
   }
 
   private async describe(msg: NodeMessage) {
-    const recipe = await recipeOf(this.RED, this.node, this.options.recipe, msg, this.model.detector);
+    const recipe = await recipeOrNearest(this.RED, this.node, this.options.recipe, msg, this.model.detector);
     const value = await readProperty(this.RED, this.node, this.options.image, msg);
     const { sources, many } = picturesOf(value, msg);
     if (sources.length === 0) throw noPicture(nameOf(this.options.image), value);

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { Engine } from '../../lib/engine';
-import { part, parts, put, scratch, shared } from '../support';
+import { part, parts, put, ROOT, scratch, shared } from '../support';
 import { refused, run, SMALL, writeClass } from './run';
 
 describe('goodparts export and import', function () {
@@ -93,6 +93,19 @@ describe('goodparts export and import', function () {
       put(at('evil.tgz'), rename(name));
       refused(await run(cwd, 'import', 'evil.tgz', '--store', 'nowhere'), 1, /something else than the files/);
     }
+  });
+
+  it('carries a detector network, which is an ONNX file already', async () => {
+    const network = path.join(ROOT, 'test/fixtures/detectors/padim/model.onnx');
+    assert.match(
+      (await run(cwd, 'fit', 'net', 'disc', '--network', network)).stdout,
+      /6 good pictures, network calibrated/
+    );
+    assert.equal((await run(cwd, 'export', 'net', '--bundle', 'net.tgz')).code, 0);
+    assert.equal((await run(cwd, 'import', 'net.tgz', '--store', 'there')).code, 0);
+    assert.equal(await scoreOf('there', 'net'), await scoreOf('goodparts', 'net'));
+    assert.match((await run(cwd, 'list', '--store', 'there')).stdout, /model\.onnx +anomalib +96x64/);
+    refused(await run(cwd, 'export', 'net', '--onnx', 'net.onnx'), 1, /is an ONNX file already/);
   });
 
   it('writes one ONNX file', async () => {

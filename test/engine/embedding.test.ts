@@ -33,15 +33,19 @@ function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return worst / scale;
 }
 
-/** Keys' cubic with a = -1/2, widened for a smaller picture, as Pillow and PyTorch have it. */
-function cubicWeights(from: number, to: number, at: number): Map<number, number> {
+type Kernel = (t: number) => number;
+const linear: Kernel = t => Math.max(0, 1 - Math.abs(t));
+/** Keys' cubic with a = -1/2. */
+const cubic: Kernel = t => {
+  const x = Math.abs(t);
+  if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+  return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+};
+
+/** Of the pixels of an axis in one of the resized; the kernel is widened for a smaller picture, as Pillow and PyTorch have it. */
+function weightsOf(kernel: Kernel, from: number, to: number, at: number): Map<number, number> {
   const scale = Math.max(1, from / to);
   const centre = ((at + 0.5) * from) / to;
-  const kernel = (t: number): number => {
-    const x = Math.abs(t);
-    if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
-    return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
-  };
   const weights = new Map<number, number>();
   for (let i = 0; i < from; i++) {
     const w = kernel((i + 0.5 - centre) / scale);
@@ -139,9 +143,13 @@ describe('patch embeddings', () => {
     assert.ok(difference(last.patches[0], first.patches[0]) < 1e-6);
   });
 
-  it('of anomaly-dino see the picture through a bicubic, antialiased resize', async () => {
+  const resizes: [Required<FitSettings>['preset'], string, Kernel][] = [
+    ['anomalib', 'linear', linear],
+    ['anomaly-dino', 'bicubic', cubic]
+  ];
+  const resized = async (preset: (typeof resizes)[0][0], kernel: Kernel): Promise<void> => {
     const made = await extractor({
-      preset: 'anomaly-dino',
+      preset,
       backbone: written(transformer().model),
       inputWidth: 42,
       inputHeight: 70
@@ -156,14 +164,17 @@ describe('patch embeddings', () => {
       const expected = Float32Array.from(input, (_, i) => {
         const [c, y, x] = [Math.floor(i / 2940), Math.floor((i % 2940) / 42), i % 42];
         let sum = 0;
-        for (const [row, down] of cubicWeights(height, 70, y))
-          for (const [column, across] of cubicWeights(width, 42, x))
+        for (const [row, down] of weightsOf(kernel, height, 70, y))
+          for (const [column, across] of weightsOf(kernel, width, 42, x))
             sum += down * across * data[(row * width + column) * 3 + c];
         return (sum / 255 - mean[c]) / std[c];
       });
       assert.ok(difference(input, expected) < 1e-4, `${width} x ${height}: ${difference(input, expected)}`);
     }
-  });
+  };
+  for (const [preset, name, kernel] of resizes)
+    it(`of ${preset} see the picture through a ${name}, antialiased resize, up to its edges`, () =>
+      resized(preset, kernel));
 
   it('have the size that the backbone takes: whole patches, or its only one, which is said', async () => {
     const engine = new Engine({ store: scratch() });

@@ -4,6 +4,8 @@ import path from 'node:path';
 import { Engine, GoodpartsError, type FitSettings, type OnnxInfo, type ScoreResult } from '../../lib/engine';
 import { readMetadata } from '../../lib/engine/network/metadata';
 import { GraphBuilder, type Dim } from '../../lib/engine/onnx/builder';
+import { tensorOf } from '../../lib/engine/onnx/fold';
+import { DataType, decodeModel, reencodeModel } from '../../lib/engine/onnx/proto';
 import { DetectorStore, type StoredDetector } from '../../lib/engine/store';
 import { put, scratch } from '../support';
 
@@ -124,6 +126,50 @@ describe('ONNX detector', () => {
     const engine = await fitted({ network: file });
     near((await scoresOf(engine, [grey(204)]))[0], 2.4);
     assert.equal(((await engine.load('part')) as OnnxInfo).calibration.own, undefined);
+  });
+
+  it('keeps the boundary that its sensitivity was set to', async () => {
+    const g = new GraphBuilder();
+    const { map, score } = brightness(g, g.input('x', 'float', [1, 3, HEIGHT, WIDTH]));
+    g.output(score, 'pred_score', 'float', [1]);
+    g.output(map, 'anomaly_map', 'float', MAP);
+    const model = decodeModel(g.build());
+    const [low, high] = [0.4, 0.7].map((value, i) => ({
+      ...tensorOf(`boundary${i}`, DataType.float, Float32Array.of(value), [])
+    }));
+    model.graph.initializer.push(low, high);
+    const greater = (from: string, than: string, label: string) => {
+      model.graph.node.push({ opType: 'Greater', input: [from, than], output: [label], attribute: [] });
+      model.graph.output.push({ name: label, type: { tensorType: { elemType: DataType.bool } } });
+    };
+    greater('pred_score', 'boundary0', 'pred_label');
+    greater('anomaly_map', 'boundary1', 'pred_mask');
+    const file = path.join(scratch(), 'net.onnx');
+    put(file, reencodeModel(model));
+    const { own } = ((await (await fitted({ network: file })).load('part')) as OnnxInfo).calibration;
+    near(own!.score!, 0.4);
+    near(own!.map!, 0.7);
+  });
+
+  it('places the map of a network that looks at the middle of its pictures only', async () => {
+    const file = network((g, x) => {
+      const middle = g.op('Slice', [x, g.ints(4, 6), g.ints(28, 42), g.ints(2, 3)]);
+      return [[brightness(g, middle).map, 'anomaly_map', [1, 1, 24, 36]]];
+    });
+    const engine = await fitted({ network: file });
+    assert.deepEqual(((await engine.load('part')) as OnnxInfo).network.covered, { width: 36, height: 24 });
+    const [{ map }] = (await engine.score('part', [grey(x => x)])) as [ScoreResult];
+    const values = new Float32Array(map!.data.buffer, map!.data.byteOffset, WIDTH * HEIGHT);
+    const row = values.subarray(16 * WIDTH, 17 * WIDTH);
+    assert.deepEqual([row[5], row[42], values[3 * WIDTH + 20], values[28 * WIDTH + 20]], [NaN, NaN, NaN, NaN]);
+    for (const x of [6, 20, 41]) near(row[x], x / 255);
+    // a map that is only coarser is not taken for a part of the picture
+    const coarse = network((g, x) => {
+      const { map: whole } = brightness(g, g.op('AveragePool', [x], { kernel_shape: [2, 2], strides: [2, 2] }));
+      return [[whole, 'anomaly_map', [1, 1, 16, 24]]];
+    });
+    const other = (await (await fitted({ network: coarse })).load('part')) as OnnxInfo;
+    assert.deepEqual(other.network.covered, { width: WIDTH, height: HEIGHT });
   });
 
   it('works with a score alone: no map, no regions', async () => {

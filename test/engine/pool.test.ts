@@ -26,7 +26,7 @@ async function chooseFrom(images: number, memoryLimit: number, folder = scratch(
   const pool = await PatchPool.create(runtime, {
     folder,
     dimensions: DIMENSIONS,
-    patchesPerImage: PATCHES,
+    patchesPerTile: PATCHES,
     bankSize: 200,
     memoryLimit,
     seed: 1
@@ -61,7 +61,7 @@ describe('patch pool', () => {
   it('covers nearly as well in bounded memory as with all patches at hand, and says how well', async () => {
     const images = 60;
     const limit = 1; // MB: 21845 patches of 6 numbers, of 30000
-    const { most } = poolSize({ memoryLimit: limit, dimensions: DIMENSIONS, patchesPerImage: PATCHES, bankSize: 200 });
+    const { most } = poolSize({ memoryLimit: limit, dimensions: DIMENSIONS, patchesPerTile: PATCHES, bankSize: 200 });
     assert.ok(most < 0.8 * images * PATCHES, `${most}`);
     const bounded = await chooseFrom(images, limit);
     const exact = await chooseFrom(images, 256);

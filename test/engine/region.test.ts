@@ -319,7 +319,10 @@ describe('region', () => {
   it('is not exported, as the network alone cannot keep to it', async () => {
     const engine = new Engine({ store: scratch() });
     await engine.fit('kept', await parts(2), { ...SMALL, region: include(TOP) });
-    await assert.rejects(engine.exportOnnx('kept', { method: 'percentile', value: 99 }), code('export-region', /a region of the picture only/));
+    await assert.rejects(
+      engine.exportOnnx('kept', { method: 'percentile', value: 99 }),
+      code('export-region', /a region of the picture only/)
+    );
     await engine.close();
   });
 

@@ -9,7 +9,7 @@ const GROUP = 'inspection';
 const PARTITIONS = 6;
 
 describe('kafka.json in several Node-REDs', function () {
-  this.timeout(90_000);
+  this.timeout(180_000);
   const store = scratch();
   let broker: Broker | undefined;
   let client: KafkaClient;

@@ -1,10 +1,10 @@
 """Trains small anomaly detectors with anomalib for a few steps, exports them to ONNX and writes down what anomalib's own inferencer gives.
 
     pip install "anomalib[openvino]" onnxscript
-    python test/models/detectors.py small PARTS [FOLDER]   # fixtures of a few kB each, from a folder of `goodparts sample`
-    python test/models/detectors.py full CLASS [FOLDER]    # networks of their usual size, from any folder in MVTec's layout
+    python test/models/detectors.py small PARTS [FOLDER [NAME ...]]   # fixtures of a few kB each, from a folder of `goodparts sample`
+    python test/models/detectors.py full CLASS [FOLDER [NAME ...]]    # networks of their usual size, from any folder in MVTec's layout
 
-FOLDER is test/fixtures/detectors for `small`, test/.cache/detectors/<name of CLASS> for `full`. Nothing is downloaded: backbones and teachers have
+NAMEs pick some of the networks. FOLDER is test/fixtures/detectors for `small`, test/.cache/detectors/<name of CLASS> for `full`. Nothing is downloaded: backbones and teachers have
 random weights, which is enough to compare numbers. Beside each network lies what it gives for two pictures, in expected.json.
 """
 import json
@@ -146,12 +146,18 @@ def export_anomalib(folder, name, net, size, pictures, dynamic=False, external=F
     """Exports with anomalib, records with its OpenVINOInferencer, which takes the .onnx file as it is."""
     home = folder / name
     with tempfile.TemporaryDirectory() as made:
-        file = Path(net.to_onnx(made, "model", input_size=None if dynamic else size))
+        # a batch of any size does not come through torch.export for every detector (PatchCore)
+        shapes = {"input_size": None} if dynamic else {"input_size": size, "dynamic_shapes": None}
+        file = Path(net.to_onnx(made, "model", **shapes))
         if not external:
             whole(file)
         home.mkdir(parents=True, exist_ok=True)
         for part in file.parent.iterdir():
             shutil.copy(part, home / part.name)
+    return record_anomalib(home, size, pictures)
+
+
+def record_anomalib(home, size, pictures):
     inferencer = OpenVINOInferencer(home / "model.onnx", device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(picture):
@@ -178,69 +184,90 @@ def normalised(picture):
     return (picture - mean) / std
 
 
-def small(root, folder):
-    shape = (64, 96)
-    lean = ("mobilenetv3_small_050", ["blocks.0", "blocks.1"])
-    pictures = [folder / "good.png", folder / "bad.png"]
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(next((root / "test/good").iterdir()), pictures[0])
-    shutil.copy(next((root / "test/scratch").iterdir()), pictures[1])
-    facts = {}
-    net = padim(root, shape, *lean, 8)
-    facts["padim"] = export_anomalib(folder, "padim", net, shape, pictures, external=True)
-    facts["padim-dynamic"] = export_anomalib(folder, "padim-dynamic", net, shape, pictures, dynamic=True)
-    raw = Raw(net.model)
-    transforms = [
-        {"__class_fullname__": "Resize", "height": shape[0], "width": shape[1], "interpolation": 1},
+SHAPE = (64, 96)
+LEAN = ("mobilenetv3_small_050", ["blocks.0", "blocks.1"])
+SIZE, LAYERS = (256, 256), ["layer2", "layer3"]
+
+
+def metadata_of(post):
+    """What anomalib 1.0 wrote beside its exports."""
+    steps = [
+        {"__class_fullname__": "Resize", "height": SHAPE[0], "width": SHAPE[1], "interpolation": 1},
         {"__class_fullname__": "Normalize", "mean": IMAGENET[0], "std": IMAGENET[1], "max_pixel_value": 255.0},
         {"__class_fullname__": "ToTensorV2", "transpose_mask": False},
     ]
-    post = net.post_processor
-    metadata = {
+    return {
         "task": "segmentation",
-        "transform": {"__version__": "1.3.1", "transform": {"__class_fullname__": "Compose", "transforms": transforms}},
+        "transform": {"__version__": "1.3.1", "transform": {"__class_fullname__": "Compose", "transforms": steps}},
         "image_threshold": post.image_threshold.item(),
         "pixel_threshold": post.pixel_threshold.item(),
         "min": post.pixel_min.item(),
         "max": post.pixel_max.item(),
     }
+
+
+def padim_1x(root, folder, name, pictures):
+    net = padim(root, SHAPE, *LEAN, 8)
+    raw, metadata = Raw(net.model).eval(), metadata_of(net.post_processor)
     run = lambda picture: [t.squeeze() for t in raw(normalised(picture))][::-1]
-    facts["padim-1x"] = export_torch(folder, "padim-1x", raw, shape, ["output", "second"], pictures, run, metadata)
-    net = padim(root, shape, *lean, 8, post_processor=PostProcessor(image_sensitivity=0.6, pixel_sensitivity=0.3))
-    facts["padim-sensitive"] = export_anomalib(folder, "padim-sensitive", net, shape, pictures)
-    net = patchcore(root, shape, *lean)
-    facts["patchcore"] = export_anomalib(folder, "patchcore", net, shape, pictures)
-    net = patchcore(root, (80, 112), *lean, crop=shape)
-    facts["patchcore-crop"] = export_anomalib(folder, "patchcore-crop", net, (80, 112), pictures)
-    net = efficientad(root, 20, slim=True)
-    facts["efficientad"] = export_anomalib(folder, "efficientad", net, (256, 256), pictures)
+    return export_torch(folder, name, raw, SHAPE, ["output", "second"], pictures, run, metadata)
+
+
+def padim_sensitive(root, folder, name, pictures):
+    post = PostProcessor(image_sensitivity=0.6, pixel_sensitivity=0.3)
+    return export_anomalib(folder, name, padim(root, SHAPE, *LEAN, 8, post_processor=post), SHAPE, pictures)
+
+
+def efficientad_maps(_root, folder, name, pictures):
     net = EfficientAdMaps().eval()
     run = lambda picture: [t.squeeze() for t in net(normalised(picture))][::-1]
-    facts["efficientad-maps"] = export_torch(
-        folder, "efficientad-maps", net, shape, ["combined_map", "image_score"], pictures, run
-    )
-    mirror = autoencoder()
+    return export_torch(folder, name, net, SHAPE, ["combined_map", "image_score"], pictures, run)
+
+
+def mirror(_root, folder, name, pictures):
+    net = autoencoder()
 
     def squared(picture):
-        error = (picture - mirror(picture)).square()
+        error = (picture - net(picture)).square()
         return error.mean(), error.mean(1)
 
-    facts["autoencoder"] = export_torch(folder, "autoencoder", mirror, shape, ["output"], pictures, squared)
-    return facts
+    return export_torch(folder, name, net, SHAPE, ["output"], pictures, squared)
 
 
-def full(root, folder):
+def simple(make, size, **more):
+    """An export of what `make` trains on a folder."""
+    return lambda root, folder, name, pictures: export_anomalib(folder, name, make(root), size, pictures, **more)
+
+
+NETWORKS = {
+    "small": {
+        "padim": simple(lambda root: padim(root, SHAPE, *LEAN, 8), SHAPE, external=True),
+        "padim-dynamic": simple(lambda root: padim(root, SHAPE, *LEAN, 8), SHAPE, dynamic=True),
+        "padim-1x": padim_1x,
+        "padim-sensitive": padim_sensitive,
+        "patchcore": simple(lambda root: patchcore(root, SHAPE, *LEAN), SHAPE),
+        "patchcore-crop": simple(lambda root: patchcore(root, (80, 112), *LEAN, crop=SHAPE), (80, 112)),
+        "efficientad": simple(lambda root: efficientad(root, 20, slim=True), SIZE),
+        "efficientad-maps": efficientad_maps,
+        "autoencoder": mirror,
+    },
+    "full": {
+        "padim": simple(lambda root: padim(root, SIZE, "resnet18", ["layer1", *LAYERS], 100), SIZE),
+        "patchcore": simple(lambda root: patchcore(root, SIZE, "resnet18", LAYERS), SIZE),
+        "efficientad": simple(lambda root: efficientad(root, 20, slim=False), SIZE),
+    },
+}
+
+
+def pictures_of(root, folder):
+    """A good and a defective picture of the folder's test pictures, which the networks are compared on."""
+    folder.mkdir(parents=True, exist_ok=True)
     defect = next(d for d in sorted((root / "test").iterdir()) if d.name != "good")
     pictures = [folder / "good.png", folder / "bad.png"]
-    folder.mkdir(parents=True, exist_ok=True)
     for picture, place in zip(pictures, [root / "test/good", defect]):
-        Image.open(sorted(place.iterdir())[0]).convert("RGB").save(picture)
-    size, layers = (256, 256), ["layer2", "layer3"]
-    facts = {}
-    facts["padim"] = export_anomalib(folder, "padim", padim(root, size, "resnet18", ["layer1", *layers], 100), size, pictures)
-    facts["patchcore"] = export_anomalib(folder, "patchcore", patchcore(root, size, "resnet18", layers), size, pictures)
-    facts["efficientad"] = export_anomalib(folder, "efficientad", efficientad(root, 20, slim=False), size, pictures)
-    return facts
+        if not picture.exists():
+            Image.open(sorted(place.iterdir())[0]).convert("RGB").save(picture)
+    return pictures
 
 
 def main():
@@ -249,10 +276,13 @@ def main():
     folder = Path(sys.argv[3]) if len(sys.argv) > 3 else usual
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    facts = {"small": small, "full": full}[how](root, folder)
-    (folder / "expected.json").write_text(json.dumps(facts))
-    for name, fact in facts.items():
-        print(name, fact["size"], {picture: v["score"] for picture, v in fact["pictures"].items()})
+    pictures = pictures_of(root, folder)
+    facts_file = folder / "expected.json"
+    facts = json.loads(facts_file.read_text()) if facts_file.exists() else {}
+    for name in sys.argv[4:] or NETWORKS[how]:
+        facts[name] = NETWORKS[how][name](root, folder, name, pictures)
+        facts_file.write_text(json.dumps(facts))
+        print(name, facts[name]["size"], {p: v["score"] for p, v in facts[name]["pictures"].items()}, flush=True)
 
 
 if __name__ == "__main__":

@@ -104,16 +104,28 @@ export function inspected({ size, resized, offset, input }: Placement): { from: 
   return { from: pixel(0), to: pixel(input) };
 }
 
-/** Places the network input on the original picture along one axis, bilinearly; rows outside of the crop stay zero. */
-export function placeMatrix(placement: Placement): Matrix {
+/** A tile on one axis of its picture's map: from which pixel on, and how much it counts in each. */
+export interface Band {
+  placement: Placement;
+  from: number;
+  weights: Float32Array;
+}
+
+/**
+ * Places the network input on the original picture along one axis, bilinearly; rows outside of the crop stay zero. With a band: only
+ * its rows, each by its weight.
+ */
+export function placeMatrix(placement: Placement, band?: Band): Matrix {
   const { size, resized, offset, input } = placement;
-  const m = matrix(size, input);
+  const first = band?.from ?? 0;
+  const m = matrix(band?.weights.length ?? size, input);
   const { from, to } = inspected(placement);
   for (let i = from; i < to; i++) {
     const x = Math.min(Math.max(((i + 0.5) * resized) / size - offset - 0.5, 0), input - 1);
     const low = Math.floor(x);
-    m.data[i * input + low] += 1 - (x - low);
-    m.data[i * input + Math.min(low + 1, input - 1)] += x - low;
+    const weight = band?.weights[i - first] ?? 1;
+    m.data[(i - first) * input + low] += weight * (1 - (x - low));
+    m.data[(i - first) * input + Math.min(low + 1, input - 1)] += weight * (x - low);
   }
   return m;
 }

@@ -34,8 +34,9 @@ export function preprocessGraph(options: PreprocessOptions): Uint8Array {
       axes: interleaved ? [1, 2] : [2, 3],
       antialias: 1,
       coordinate_transformation_mode: 'half_pixel',
-      // as Pillow and PyTorch's antialiased resize have it (to .003 grey levels); ONNX's own defaults differ by 10 at the edges
-      ...(interpolation === 'cubic' && { cubic_coeff_a: { float: -0.5 }, exclude_outside: 1 })
+      // as Pillow and PyTorch's antialiased resize have it (to .003 grey levels); ONNX's own defaults differ by 10 and more at the edges
+      exclude_outside: 1,
+      ...(interpolation === 'cubic' && { cubic_coeff_a: { float: -0.5 } })
     });
   const given = interleaved ? one : toPlanes(one);
   const scaledTo = pillow ? toFloat(resize(given)) : resize(toFloat(given));

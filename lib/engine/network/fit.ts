@@ -22,6 +22,8 @@ export interface NetworkFitParts {
   store: DetectorStore;
   limits: Partial<ImageLimits>;
   options: FitOptions;
+  /** the percentile of the good scores that becomes the network's own threshold, where it brings none */
+  ownPercentile?: number;
 }
 
 /** A network that was read, recognised and tried out. */
@@ -121,7 +123,13 @@ export class NetworkFit implements FitSession {
       name,
       kind: 'onnx' as const,
       created: new Date().toISOString(),
-      settings: { ...this.parts.complete, inputWidth: facts.input.width, inputHeight: facts.input.height },
+      // whatever backbone was chosen, none is needed
+      settings: {
+        ...this.parts.complete,
+        backbone: 'embedded',
+        inputWidth: facts.input.width,
+        inputHeight: facts.input.height
+      },
       images: this.images,
       network: { ...facts, source: file.source },
       calibration,
@@ -153,11 +161,17 @@ export class NetworkFit implements FitSession {
 
   private calibration(): Calibration {
     const ascending = (values: number[]): number[] => values.sort((a, b) => a - b);
-    const { own } = this.opened;
+    const [scores, mapMaxima] = [ascending(this.scores), ascending(this.mapMaxima)];
+    const { ownPercentile } = this.parts;
+    const drawn = ownPercentile !== undefined && {
+      score: percentile(scores, ownPercentile),
+      ...(mapMaxima.length && { map: percentile(mapMaxima, ownPercentile) })
+    };
+    const own = this.opened.own ?? (drawn || undefined);
     return {
       method: 'scored',
-      scores: ascending(this.scores),
-      mapMaxima: ascending(this.mapMaxima),
+      scores,
+      mapMaxima,
       mapMedian: this.mapValues.length ? percentile(ascending(this.mapValues), 50) : 0,
       ...(own && { own })
     };

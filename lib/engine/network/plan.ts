@@ -18,11 +18,12 @@ export async function planNetwork(runtime: Runtime, settings: FitSettings, reque
   try {
     const scoreMs = await usual(async () => {
       const [inspect] = await inspector.begin([await inspector.prepare(await decode(bytes))]);
-      await inspect(false);
+      await inspect(false, () => undefined);
     });
     const seconds = (images * scoreMs) / 1000;
     return {
       images,
+      tiles: images,
       patches: 0,
       dimensions: 0,
       bankSize: 0,

@@ -1,0 +1,98 @@
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import type { Extractor } from '../features';
+import { memoryRoom } from '../memory';
+import { planNetwork } from '../network/plan';
+import { MB } from '../plan';
+import { randomStream } from '../random';
+import type { Runtime } from '../runtime';
+import type { FitPlan, FitSettings, PlanRequest } from '../types';
+import { methodFor } from './methods';
+import type { Method } from './method';
+import { checkTeacher, memoryOf, refusedFor, withSize, type TrainingPlace } from './start';
+import { freshState, Trainer, type Feeds } from './trainer';
+import { divided, epochsFor } from './training';
+
+/** Steps that are measured, after one that does not count. */
+const STEPS = 3;
+
+/**
+ * Predicts a training from some of its steps, with drawn pictures, and the detector from an untrained one, which is as large and as fast.
+ * That it may end early is not counted. Saves nothing.
+ * @throws GoodpartsError `backbone-*`
+ */
+export async function planTraining(
+  { runtime, settings: wanted, maxMemory, extractorFor }: TrainingPlace,
+  request: PlanRequest
+): Promise<FitPlan> {
+  const settings = withSize(wanted);
+  const teacher = settings.method === 'efficientad' ? await extractorFor(settings) : undefined;
+  try {
+    if (teacher) checkTeacher(teacher.value, settings);
+    return await measured(runtime, settings, request, teacher?.value, maxMemory);
+  } finally {
+    teacher?.release();
+  }
+}
+
+async function measured(
+  runtime: Runtime,
+  settings: Required<FitSettings>,
+  request: PlanRequest,
+  extractor?: Extractor,
+  maxMemory?: number
+): Promise<FitPlan> {
+  const { inputWidth, inputHeight } = settings;
+  const random = randomStream(1);
+  const pictures = Array.from({ length: 2 }, () => Float32Array.from({ length: 3 * inputWidth * inputHeight }, random));
+  const each = async function* (): AsyncGenerator<Float32Array> {
+    yield* pictures;
+  };
+  const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'goodparts-plan-'));
+  const method = await methodFor(runtime, settings, each(), extractor);
+  try {
+    const stepMs = await stepTime(runtime, method, pictures);
+    const file = path.join(folder, `${settings.method}.onnx`);
+    await fs.writeFile(file, await method.network(method.task.parameters.initial(random), each()));
+    const plan = await planNetwork(runtime, { network: file, inputWidth, inputHeight }, request);
+    const { learned, heldOut } = divided(request.images);
+    const epochs = settings.epochs || epochsFor(learned.length, method.length);
+    // what is held out goes forward only, a quarter of a step
+    const steps = epochs * (Math.ceil(learned.length / method.batch) + heldOut.length / method.batch / 4);
+    const training = (steps * stepMs) / 1000;
+    const { images, ...others } = plan.fitSeconds;
+    const memory = memoryOf(settings);
+    const refusal = refusedFor(memory, memoryRoom(maxMemory))?.message;
+    return {
+      ...plan,
+      fitSeconds: { ...others, images, calibration: images, training, total: 2 * images + training },
+      peakMemoryMb: memory,
+      diskMb: plan.detectorMb + (request.images * 3 * inputWidth * inputHeight + 16 * method.task.parameters.size) / MB,
+      ...(refusal && { refusal })
+    };
+  } finally {
+    await method.release();
+    await fs.rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Median milliseconds of a step, what it is fed included. */
+async function stepTime(runtime: Runtime, method: Method, pictures: Float32Array[]): Promise<number> {
+  const course = { rate: method.rate, epochs: 1, stepsPerEpoch: STEPS + 2, patience: 0 };
+  const trainer = await Trainer.create(runtime, method.task, course, freshState(method.task, randomStream(1)));
+  try {
+    const batch = Array.from({ length: method.batch }, (_, i) => pictures[i % pictures.length]);
+    const starts: number[] = [];
+    const learn = async (): Promise<Feeds> => {
+      starts.push(performance.now());
+      return method.feeds(batch, true);
+    };
+    await trainer.epoch(learn, [], async () => undefined);
+    // the first step also makes room for all that follow
+    const times = starts.slice(2).map((start, i) => start - starts[i + 1]);
+    return times.sort((a, b) => a - b)[times.length >> 1];
+  } finally {
+    await trainer.release();
+  }
+}

@@ -8,7 +8,7 @@ import { writeSample } from '../../lib/sample';
 import { part, parts, put, ROOT, scratch } from '../support';
 import { Editor, type FlowNode } from './editor';
 import { getJson, startNodeRed, until, type NodeRed } from './node-red';
-import { modulesOf } from './palette';
+import { INSTALLING, modulesOf } from './palette';
 
 const folder = path.join(ROOT, 'examples');
 const files = fs.readdirSync(folder).filter(name => name.endsWith('.json'));
@@ -22,7 +22,8 @@ describe('examples', function () {
   let nodeRed: NodeRed;
   let editor: Editor;
 
-  before(async () => {
+  before(async function () {
+    this.timeout(INSTALLING);
     const [empty, data] = [path.join(scratch(), 'flows.json'), path.join(scratch(), 'flange')];
     put(empty, '[]');
     await writeSample(data, { train: 2, test: 1, size: 96 });

@@ -6,7 +6,7 @@ import { KafkaClient, startKafka, type Broker } from '../services/kafka';
 import { put, ROOT, scratch } from '../support';
 import { Editor, type FlowNode } from './editor';
 import { startNodeRed, until, type NodeRed } from './node-red';
-import { modulesOf } from './palette';
+import { INSTALLING, modulesOf } from './palette';
 
 /** A client of /stream_predict, as a browser's EventSource is one. */
 class Listener {
@@ -59,6 +59,7 @@ describe('GET /stream_predict', function () {
   const all: Listener[] = [];
 
   before(async function () {
+    this.timeout(INSTALLING);
     broker = await startKafka(this);
     kafka = await KafkaClient.to(broker);
     await kafka.create({ verdicts: 1 });

@@ -8,6 +8,7 @@ import { part, scratch } from '../support';
 import { Editor } from './editor';
 import { FLOW, inspector, json, type Inspector, type Rejection, type Verdict } from './kafka-flow';
 import { starter, until } from './node-red';
+import { INSTALLING } from './palette';
 
 const files = (folder: string): string[] =>
   fs.existsSync(folder) ? fs.readdirSync(folder).filter(name => !name.endsWith('.writing')) : [];
@@ -55,6 +56,7 @@ describe('kafka.json', function () {
   const verdictOf = (id: string) => verdicts.map(json<Verdict>).filter(one => one.part === id);
 
   before(async function () {
+    this.timeout(INSTALLING);
     settings.port = await (await starter()).freePort(29_000 + Math.floor(Math.random() * 900));
     broker = await startKafka(this, settings);
     client = await KafkaClient.to(broker);

@@ -10,7 +10,7 @@ import { part, put, ROOT, scratch } from '../support';
 import { Editor, type FlowNode } from './editor';
 import { fitDisc } from './kafka-flow';
 import { startNodeRed, starter, until, type NodeRed } from './node-red';
-import { modulesOf, palette } from './palette';
+import { INSTALLING, modulesOf, palette } from './palette';
 
 const EXAMPLE = path.join(ROOT, 'examples/mqtt.json');
 const FLOW: (FlowNode & { libs?: { module: string }[] })[] = JSON.parse(fs.readFileSync(EXAMPLE, 'utf8'));
@@ -73,6 +73,7 @@ describe('mqtt.json', function () {
       });
 
   before(async function () {
+    this.timeout(INSTALLING);
     const load = createRequire(path.join(await palette(modulesOf(FLOW)), 'test.js'));
     decode = (load('sparkplug-payload') as Sparkplug).get('spBv1.0');
     settings.port = await (await starter()).freePort(28_000 + Math.floor(Math.random() * 900));

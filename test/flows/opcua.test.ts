@@ -7,7 +7,7 @@ import { part, put, ROOT, scratch } from '../support';
 import type { FlowNode } from './editor';
 import { fitDisc } from './kafka-flow';
 import { startNodeRed, starter, until, type NodeRed } from './node-red';
-import { modulesOf, palette } from './palette';
+import { INSTALLING, modulesOf, palette } from './palette';
 
 const EXAMPLE = path.join(ROOT, 'examples/opcua.json');
 const FLOW: FlowNode[] = JSON.parse(fs.readFileSync(EXAMPLE, 'utf8'));
@@ -48,7 +48,8 @@ describe('opcua.json', function () {
     assert.equal(plc!.get('Ready'), true);
   };
 
-  before(async () => {
+  before(async function () {
+    this.timeout(INSTALLING);
     modules = await palette(modulesOf(FLOW));
     port = await (await starter()).freePort(27_000 + Math.floor(Math.random() * 900));
     await fitDisc(store);

@@ -17,6 +17,9 @@ interface FlowPart {
   libs?: { module: string }[];
 }
 
+/** Milliseconds that a first install may take; later ones find it in test/.cache. */
+export const INSTALLING = 600_000;
+
 const OURS = '@goodparts/node-red-anomaly';
 
 /** What a flow says that it needs beside Node-RED and this package: palettes, and libraries of its function nodes. */

@@ -9,7 +9,7 @@ import { MqttClient, startMosquitto, type Mosquitto } from '../services/mosquitt
 import { part, put, ROOT, scratch } from '../support';
 import { Editor, type FlowNode } from './editor';
 import { fitDisc } from './kafka-flow';
-import { startNodeRed, starter, until, type NodeRed } from './node-red';
+import { startNodeRed, starter, until, type NodeRed, watchMemory } from './node-red';
 import { INSTALLING, modulesOf, palette } from './palette';
 
 const EXAMPLE = path.join(ROOT, 'examples/mqtt.json');
@@ -284,19 +284,14 @@ describe('mqtt.json', function () {
   });
 
   it('keeps its memory when a great many come at once', async function () {
-    const file = `/proc/${nodeRed.pid}/status`;
-    if (!fs.existsSync(file)) return this.skip();
-    const memory = () => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(file, 'utf8'))![1]) / 1024;
-    const before = memory();
-    let most = before;
-    const look = setInterval(() => (most = Math.max(most, memory())), 100);
+    const watched = watchMemory(this, nodeRed.pid);
     const eight = await sharp({ create: { width: 1633, height: 1633, channels: 3, background: '#888' } })
       .tiff({ compression: 'none' })
       .toBuffer();
     const ids = Array.from({ length: 20 }, (_, i) => `many-${i}`);
     for (const id of ids) await client.send(`hall/camera/${id}`, eight);
     await scored(...ids);
-    clearInterval(look);
+    const { before, most } = watched();
     console.log(`      160 MB: memory of Node-RED ${before.toFixed(0)} MB before, ${most.toFixed(0)} MB at most`);
     assert.ok(most < before + 150, `${before} MB before, ${most} MB at most`);
     assert.equal(await nodeRed.stop(), 0);

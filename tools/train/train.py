@@ -96,11 +96,14 @@ def main():
             test_split_mode="synthetic",
             val_split_mode="same_as_test",
         )
-        limits = {key: value for key, value in (("max_epochs", args.epochs), ("max_steps", args.steps)) if value}
+        # an epoch of no more than the steps, as its end brings the validation, from which the scale of the scores comes
+        limits = {"max_epochs": args.epochs, "max_steps": args.steps, "limit_train_batches": args.steps}
+        limits = {key: value for key, value in limits.items() if value}
         engine = Engine(accelerator=args.device, devices=1, default_root_dir=work, logger=False, **limits)
         engine.fit(model, datamodule=data)
         # one picture at a time, as Goodparts scores them; torch.export cannot leave the number open for every model
-        fixed = {"input_size": (args.size, args.size), "dynamic_shapes": None}
+        # 18 is what torch writes; older ones, as anomalib asks for, it cannot make of every model and says so at length
+        fixed = {"input_size": (args.size, args.size), "dynamic_shapes": None, "opset_version": 18}
         made = Path(model.eval().to_onnx(Path(work) / "export", "model", **fixed))
         # one file, weights included
         onnx.save(onnx.load(made), args.out)

@@ -12,6 +12,7 @@ import * as dashboard from '../examples/src/dashboard.mjs';
 import * as dashboardShow from '../examples/src/dashboard-show.mjs';
 import { shared } from '../examples/src/dashboard/shared.mjs';
 import * as demo from '../examples/src/functions.mjs';
+import * as firstVerdict from '../examples/src/first-verdict.mjs';
 import * as http from '../examples/src/http.mjs';
 import * as autoencoder from '../examples/src/http/autoencoder.mjs';
 import * as detector from '../examples/src/http/detector.mjs';
@@ -31,6 +32,7 @@ const api = (functions, document, page) => ({
   page
 });
 const flowFiles = {
+  'first-verdict.json': { functions: firstVerdict },
   'flows.json': { functions: demo, page: 'src/page.html' },
   'inspect-by-http.json': { functions: http },
   'http-autoencoder.json': api(autoencoder, 'autoencoder'),

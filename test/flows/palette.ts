@@ -31,10 +31,11 @@ export function modulesOf(nodes: FlowPart[]): Modules {
 
 /**
  * Installs the modules, once for each set of them.
+ * @param seconds that npm has for it
  * @returns the node_modules folder
  * @throws Error with npm's words where they cannot be installed
  */
-export async function palette(modules: Modules): Promise<string> {
+export async function palette(modules: Modules, seconds = 600): Promise<string> {
   const wanted = Object.entries(modules).sort(([a], [b]) => a.localeCompare(b));
   const key = createHash('sha256').update(JSON.stringify(wanted)).digest('hex').slice(0, 16);
   const folder = path.join(ROOT, 'test/.cache/palettes', key);
@@ -44,8 +45,11 @@ export async function palette(modules: Modules): Promise<string> {
   // installed beside and renamed, so that a broken install is never taken for a whole one
   const draft = await fs.mkdtemp(folder);
   await fs.writeFile(path.join(draft, 'package.json'), JSON.stringify({ private: true, dependencies: modules }));
-  await promisify(execFile)('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--omit=peer'], {
-    cwd: draft
+  const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--omit=peer'];
+  const options = { cwd: draft, timeout: seconds * 1000 };
+  await promisify(execFile)('npm', args, options).catch(async error => {
+    await fs.rm(draft, { recursive: true, force: true });
+    throw error;
   });
   await fs.rename(draft, folder).catch(() => fs.rm(draft, { recursive: true, force: true }));
   return installed;

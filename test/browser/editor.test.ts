@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import type { Browser } from 'playwright-core';
+import type { FlowNode } from '../flows/editor';
+import { getJson, startNodeRed, until, type NodeRed } from '../flows/node-red';
+import { modulesOf, palette } from '../flows/palette';
+import { part, parts, put, ROOT, scratch } from '../support';
+import { browser } from './chromium';
+import { Workspace } from './workspace';
+
+/** where the documentation's screenshots go, if they are wanted anew */
+const album = process.env.GOODPARTS_SCREENSHOTS;
+const folder = path.join(ROOT, 'examples');
+const shipped = fs.readdirSync(folder).filter(name => name.endsWith('.json'));
+const read = (file: string): FlowNode[] => JSON.parse(fs.readFileSync(path.join(folder, file), 'utf8'));
+
+const [TAB, LEARN, INSPECT, SHOW] = ['d0d0c0ffee000001', 'd0d0c0ffee000002', 'd0d0c0ffee000003', 'd0d0c0ffee000004'];
+const GOOD = Array.from({ length: 8 }, (_, i) => `pictures/good/${i}.png`);
+const inject = (id: string, name: string, y: number, props: object[], payload: unknown) => ({
+  ...{ id, type: 'inject', z: TAB, name, x: 110, y, wires: [[]], repeat: '', once: false },
+  ...{ props: [{ p: 'payload' }, ...props], payload: JSON.stringify(payload), payloadType: 'json' }
+});
+/** What is there before: two buttons with paths of pictures in the user directory, and a debug node. */
+const BUTTONS = [
+  { id: TAB, type: 'tab', label: 'My line' },
+  inject(LEARN, 'learn', 80, [{ p: 'complete', v: 'true', vt: 'bool' }], GOOD),
+  inject(INSPECT, 'inspect', 200, [], 'pictures/bad.png'),
+  { id: SHOW, type: 'debug', z: TAB, name: 'NG', x: 850, y: 260, wires: [], active: true, complete: 'payload' }
+];
+
+describe("the nodes in Node-RED's editor", function () {
+  this.timeout(600_000);
+  let nodeRed: NodeRed;
+  let chromium: Browser;
+  let workspace: Workspace;
+  let files = shipped;
+
+  before(async function () {
+    chromium = await browser(this);
+    const flows = path.join(scratch(), 'flows.json');
+    put(flows, JSON.stringify(BUTTONS));
+    let modules = modulesOf(files.flatMap(read));
+    await palette(modules, 90).catch(() => {
+      files = files.filter(file => Object.keys(modulesOf(read(file))).length === 0);
+      console.log(`      without ${Object.keys(modules).join(', ')}: npm did not bring them within 90 s`);
+      modules = {};
+    });
+    nodeRed = await startNodeRed({ flows, palette: modules });
+    const pictures = await parts(GOOD.length);
+    GOOD.forEach((name, i) => put(path.join(nodeRed.userDir, name), pictures[i]));
+    put(path.join(nodeRed.userDir, 'pictures/bad.png'), await part({ defect: true }));
+    workspace = await Workspace.open(chromium, nodeRed.url);
+  });
+  after(async () => {
+    await chromium?.close();
+    if (nodeRed) assert.equal(await nodeRed.stop(), 0);
+  });
+
+  it('are dragged from the palette, wired, configured and deployed; then they fit and judge', async () => {
+    const { page } = workspace;
+    const fit = await workspace.drag('anomaly-fit', [380, 80]);
+    const score = await workspace.drag('anomaly-score', [380, 200]);
+    const threshold = await workspace.drag('threshold', [560, 200]);
+    const heatmap = await workspace.drag('heatmap', [720, 260]);
+    await workspace.wire(LEARN, fit);
+    await workspace.wire(INSPECT, score);
+    await workspace.wire(score, threshold);
+    await workspace.wire(threshold, heatmap, 1);
+    await workspace.wire(heatmap, SHOW);
+
+    await workspace.configure(fit);
+    await page.locator('#node-input-btn-model-add').click();
+    await page.locator('#node-config-dialog-ok').waitFor();
+    await page.locator('#node-config-input-detector').fill('flange');
+    await workspace.done('#node-config-dialog-ok');
+    await workspace.done();
+    for (const id of [score, threshold]) {
+      await workspace.configure(id);
+      // the only model that there is
+      await page.locator('#node-input-model').selectOption({ label: 'flange' });
+      await workspace.done();
+    }
+    assert.deepEqual(await workspace.evaluate('RED.nodes.filterNodes({}).filter(n => !n.valid).map(n => n.type)'), []);
+    await workspace.deploy();
+    const deployed = await getJson<(FlowNode & { detector?: string; model?: string })[]>(`${nodeRed.url}/flows`);
+    const model = deployed.find(({ type }) => type === 'anomaly-model')!;
+    assert.equal(model.detector, 'flange');
+    for (const id of [fit, score, threshold]) assert.equal(deployed.find(node => node.id === id)!.model, model.id);
+
+    await workspace.press(LEARN);
+    assert.equal(await workspace.status(fit, /^fitted/, 60), 'fitted v1 (8)');
+    await workspace.press(INSPECT);
+    await workspace.status(score, /flange v1/);
+    await workspace.status(threshold, /^NG/i);
+    await page.locator('a[href="#red-ui-tab-debug"], #red-ui-tab-debug-link-button').first().click();
+    const said = page.locator('.red-ui-debug-msg', { hasText: 'score' });
+    await said.first().waitFor();
+    if (album) {
+      await workspace.quiet();
+      await page.screenshot({ path: path.join(album, 'editor.png') });
+    }
+    assert.deepEqual(workspace.troubles, []);
+  });
+
+  it('explain themselves in the help of the sidebar', async () => {
+    for (const type of ['anomaly-fit', 'anomaly-score', 'heatmap', 'threshold', 'anomaly-model']) {
+      const help = await workspace.help(type);
+      const text = await until(
+        () => help.innerText(),
+        words => words.length > 600 && new RegExp(type.replace('-', '.')).test(words),
+        10
+      );
+      assert.match(text, type === 'anomaly-model' ? /detector/i : /Inputs[\s\S]*Outputs[\s\S]*Details/i);
+    }
+    assert.deepEqual(workspace.troubles, []);
+  });
+
+  it('come with examples that Menu > Import brings in, each without a word of complaint', async () => {
+    for (const file of files) {
+      const wanted = read(file);
+      await workspace.importExample(path.basename(file, '.json'));
+      const here = `${JSON.stringify(wanted.map(node => node.id))}.filter(id =>
+        RED.nodes.node(id) || RED.nodes.workspace(id) || RED.nodes.group(id)).length`;
+      // Node-RED keeps one global-config for all flows
+      const all = wanted.filter(({ type }) => type !== 'global-config').length;
+      await until(
+        () => workspace.evaluate<number>(here),
+        count => count >= all,
+        10
+      );
+      const said = (await workspace.notifications()).filter(text => !/^Imported|^\s*$/.test(text));
+      assert.deepEqual(said, [], file);
+      await workspace.quiet();
+    }
+    const broken = `RED.nodes.filterNodes({}).filter(n => n.type === 'unknown' || !n.valid).map(n => n.type + ' ' + n.name)`;
+    assert.deepEqual(await workspace.evaluate(broken), []);
+    assert.deepEqual(workspace.troubles, []);
+  });
+});

@@ -55,9 +55,6 @@ export class Workspace {
 
   /** Opens a node's dialog by a double-click, and waits until it has slid in. */
   async configure(id: string): Promise<void> {
-<<<<<<< Updated upstream
-    await this.page.mouse.dblclick(...(await middle(this.page.locator(`[id="${id}"] .red-ui-flow-node`))));
-=======
     const node = await middle(this.page.locator(`[id="${id}"] .red-ui-flow-node`));
     const open = () => this.page.locator('#node-dialog-ok').isVisible();
     // on a busy machine two clicks may lie too far apart to be a double-click
@@ -65,7 +62,6 @@ export class Workspace {
       await this.page.mouse.dblclick(...node);
       await until(open, shown => shown, 10).catch(() => {});
     }
->>>>>>> Stashed changes
     await this.settled('#node-dialog-ok');
   }
 

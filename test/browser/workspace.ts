@@ -18,7 +18,7 @@ export class Workspace {
   /** Opens the editor, and waits until it has its flows. */
   static async open(browser: Browser, url: string): Promise<Workspace> {
     const page = await browser.newPage({ viewport: { width: 1440, height: 760 }, locale: 'en-US' });
-    page.setDefaultTimeout(120_000);
+    page.setDefaultTimeout(30_000);
     const workspace = new Workspace(page);
     await page.goto(url, { waitUntil: 'commit', timeout: 200_000 });
     await page.waitForFunction('window.RED?.workspaces?.active()', undefined, { timeout: 200_000 });
@@ -73,9 +73,8 @@ export class Workspace {
   }
 
   async deploy(): Promise<void> {
-    const button = this.page.locator('#red-ui-header-button-deploy');
-    await button.click();
-    await this.page.waitForFunction(`document.querySelector('#red-ui-header-button-deploy').matches('.disabled')`);
+    await this.page.locator('#red-ui-header-button-deploy').click();
+    await this.page.locator('.red-ui-notification', { hasText: 'Successfully deployed' }).waitFor();
     // the word that it went well hides what lies under it
     await this.quiet();
   }
@@ -95,19 +94,26 @@ export class Workspace {
     );
   }
 
-  /** Menu > Import > Examples > this package > the file. */
-  async importExample(name: string): Promise<void> {
+  /** Menu > Import > Examples > this package > the file. @returns what the editor says then */
+  async importExample(name: string): Promise<string> {
     await this.page.locator('#red-ui-header-button-sidemenu').click();
     await this.page.locator('#menu-item-import').click();
     const dialog = this.page.locator('#red-ui-clipboard-dialog');
     await dialog.waitFor();
     await this.page.locator('#red-ui-clipboard-dialog-import-tabs a', { hasText: 'Examples' }).click();
     const shown = dialog.locator('.red-ui-treeList-label:visible');
-    const file = shown.getByText(name, { exact: true });
-    if (!(await file.isVisible())) await shown.getByText('@goodparts/node-red-anomaly', { exact: true }).click();
-    await file.click();
+    await shown.getByText('@goodparts/node-red-anomaly', { exact: true }).click();
+    const files = shown.filter({ has: this.page.locator('.fa-file-o') });
+    await files.getByText(name, { exact: true }).click();
     await this.page.locator('#red-ui-clipboard-dialog-ok').click();
     await dialog.waitFor({ state: 'hidden' });
+    const said = await until(
+      () => this.notifications(),
+      texts => texts.length > 0,
+      10
+    );
+    await this.quiet();
+    return said.join();
   }
 
   /** What the sidebar's help says about a node type, found through its list of topics. */
@@ -119,17 +125,17 @@ export class Workspace {
     const label = new RegExp(`^${type.replace('-', '.')}$`);
     const topic = this.page.locator('.red-ui-sidebar-help-toc .red-ui-node-label:visible').filter({ hasText: label });
     await topic.first().click();
-    return this.page.locator('.red-ui-sidebar-help-stack .red-ui-help');
+    return this.page.locator('.red-ui-sidebar-help-stack .red-ui-help').first();
   }
 
-  /** What the editor says at the top of the page, until it goes away by itself or by its button. */
-  notifications(): Promise<string[]> {
-    return this.page.locator('#red-ui-notifications .red-ui-notification:visible').allInnerTexts();
-  }
-
-  /** Closes what the editor says. */
+  /** Takes away what the editor says at the top of the page. */
   async quiet(): Promise<void> {
-    await this.evaluate(`document.querySelectorAll('.red-ui-notification').forEach(one => one.remove())`);
+    await this.evaluate(`document.querySelectorAll('.red-ui-notification').forEach(one => one.close())`);
+  }
+
+  private notifications(): Promise<string[]> {
+    const all = `[...document.querySelectorAll('.red-ui-notification')].filter(one => !one.closed)`;
+    return this.evaluate(`${all}.map(one => one.textContent)`);
   }
 
   private async settled(button: string): Promise<void> {

@@ -94,8 +94,8 @@ export class Workspace {
     );
   }
 
-  /** Menu > Import > Examples > this package > the file. @returns what the editor says then */
-  async importExample(name: string): Promise<string> {
+  /** Menu > Import > Examples > this package > the file; `look` sees it selected. @returns what the editor says then */
+  async importExample(name: string, look: () => Promise<void>): Promise<string> {
     await this.page.locator('#red-ui-header-button-sidemenu').click();
     await this.page.locator('#menu-item-import').click();
     const dialog = this.page.locator('#red-ui-clipboard-dialog');
@@ -104,7 +104,11 @@ export class Workspace {
     const shown = dialog.locator('.red-ui-treeList-label:visible');
     await shown.getByText('@goodparts/node-red-anomaly', { exact: true }).click();
     const files = shown.filter({ has: this.page.locator('.fa-file-o') });
-    await files.getByText(name, { exact: true }).click();
+    // the list may still be unfolding, and what was under the mouse another one
+    const select = () => files.getByText(name, { exact: true }).click();
+    const ready = () => this.page.locator('#red-ui-clipboard-dialog-ok').isEnabled();
+    await until(() => select().then(ready), Boolean, 20);
+    await look();
     await this.page.locator('#red-ui-clipboard-dialog-ok').click();
     await dialog.waitFor({ state: 'hidden' });
     const said = await until(
@@ -126,6 +130,12 @@ export class Workspace {
     const topic = this.page.locator('.red-ui-sidebar-help-toc .red-ui-node-label:visible').filter({ hasText: label });
     await topic.first().click();
     return this.page.locator('.red-ui-sidebar-help-stack .red-ui-help').first();
+  }
+
+  /** Nodes with a red triangle, and why; but for those whose palette is not installed. */
+  incomplete(): Promise<unknown[]> {
+    const marked = `RED.nodes.filterNodes({}).filter(n => n.type !== 'unknown' && !n.valid)`;
+    return this.evaluate(`${marked}.map(n => [n.type, n.name, ...n.validationErrors])`);
   }
 
   /** Takes away what the editor says at the top of the page. */

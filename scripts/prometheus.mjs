@@ -11,6 +11,7 @@ const shipped = path.join(root, 'docs/monitoring');
  * Starts Prometheus for this machine only and waits until it serves.
  * @param {object} options
  * @param {string} options.target address of the Node-RED to scrape, as http://127.0.0.1:1880
+ * @param {{username: string, password: string}} [options.credentials] of the Node-RED's httpNodeAuth
  * @param {string} [options.program] path of prometheus; default: the one of the system
  * @param {number} [options.port] default: the first free one from 9090
  * @param {string} [options.folder] where it keeps its data. Default: a new one under the system's folder for temporary files, removed
@@ -19,12 +20,18 @@ const shipped = path.join(root, 'docs/monitoring');
  * @returns {Promise<{url: string, port: number, ended: Promise<number>, stop: () => Promise<void>}>} stop: ends it as Ctrl-C does
  * @throws Error with what it logged when it ends, or does not serve within 30 s
  */
-export async function start({ target, program = 'prometheus', port, folder, interval }) {
+export async function start({ target, credentials, program = 'prometheus', port, folder, interval }) {
   const own = folder === undefined;
   const home = folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-prometheus-'));
   fs.mkdirSync(home, { recursive: true });
   let config = fs.readFileSync(path.join(shipped, 'prometheus.yml'), 'utf8');
   config = config.replace('localhost:1880', new URL(target).host);
+  if (credentials) {
+    // what stands there for it, commented out
+    config = config.replace(/# (basic_auth:| {2}username:| {2}password_file:)/g, '$1');
+    config = config.replace(/(username: ).+/, `$1${credentials.username}`).replace(/(password_file: ).+/, '$1password');
+    fs.writeFileSync(path.join(home, 'password'), credentials.password, { mode: 0o600 });
+  }
   if (interval) config = config.replace(/_interval: \w+/g, `_interval: ${interval}`);
   fs.writeFileSync(path.join(home, 'prometheus.yml'), config);
   fs.copyFileSync(path.join(shipped, 'alerts.yml'), path.join(home, 'alerts.yml'));

@@ -19,8 +19,14 @@ interface Script {
   start(options: {
     program: string;
     target: string;
+    credentials?: Credentials;
     interval: string;
   }): Promise<{ url: string; stop(): Promise<void> }>;
+}
+
+export interface Credentials {
+  username: string;
+  password: string;
 }
 
 /** Asks a running Prometheus. */
@@ -32,9 +38,9 @@ export async function ask<T>(url: string, address: string): Promise<T> {
 }
 
 /** Starts it with the shipped configuration, pointed at this Node-RED and hurried. */
-export async function startPrometheus(program: string, target: string): Promise<Prometheus> {
+export async function startPrometheus(program: string, target: string, credentials?: Credentials): Promise<Prometheus> {
   const { start } = (await import(pathToFileURL(path.join(ROOT, 'scripts/prometheus.mjs')).href)) as Script;
-  const { url, stop } = await start({ program, target, interval: '1s' });
+  const { url, stop } = await start({ program, target, credentials, interval: '1s' });
   const get = <T>(address: string) => ask<T>(url, address);
   return {
     get,

@@ -100,7 +100,7 @@ async function install(userDir, dependencies) {
   say(`Installing ${names.join(', ')} ...`);
   fs.mkdirSync(userDir, { recursive: true });
   fs.writeFileSync(file, text);
-  const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--omit=peer', '--prefer-offline'];
+  const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'];
   await promisify(execFile)('npm', args, { cwd: userDir, shell: process.platform === 'win32' });
 }
 

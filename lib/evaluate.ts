@@ -24,6 +24,9 @@ export interface Evaluation {
   backbone: string;
   preset: string;
   seed: number;
+  method: string;
+  /** that were gone through, where a network was trained */
+  epochs: number | null;
 }
 
 export interface DefectEvaluation {
@@ -152,7 +155,9 @@ export async function evaluate(
     peak_rss_mb: rounded(process.resourceUsage().maxRSS / 1024),
     backbone: used.backbone,
     preset: used.preset,
-    seed: used.seed
+    seed: used.seed,
+    method: used.method,
+    epochs: fit.training?.epoch ?? null
   };
   const kinds = [...new Set(defective.map(i => i.defect))];
   const defects = kinds.map(defect => ({

@@ -3,6 +3,7 @@ import type { Lease } from './cache';
 import type { Urgency } from './deadline';
 import type { Detector, LoadParts } from './detector';
 import { doctorChecks, type DoctorSubject } from './doctor';
+import { memberSettings } from './ensemble';
 import { GoodpartsError } from './errors';
 import { exportOnnx } from './export';
 import type { Extractor } from './features';
@@ -34,7 +35,8 @@ import type {
   ImageInput,
   ImageLimits,
   PlanRequest,
-  ScoreResult
+  ScoreResult,
+  Size
 } from './types';
 
 export interface EngineOptions extends ResourceOptions {
@@ -135,14 +137,18 @@ export class Engine {
     const lease = await this.extractor(complete);
     const { size } = lease.value;
     let note: string | undefined;
+    let second: Lease<Extractor> | undefined;
     let checkMemory: MemoryCheck;
     try {
       note = otherSize(settings, complete, lease.value);
+      second = await this.secondExtractor(complete, size);
       await store.checkWritable(name);
-      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images, inspection);
+      const extractors = [lease, second].flatMap(one => one?.value ?? []);
+      checkMemory = await memoryCheck(extractors, complete, engine.maxMemory, options.images, inspection);
       checkMemory(0, 0);
     } catch (error) {
       lease.release();
+      second?.release();
       throw error;
     }
     const open = (extractor: Lease<Extractor>, fitOptions: FitOptions): FitSession =>
@@ -151,14 +157,17 @@ export class Engine {
           name,
           settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
           runtime,
-          extractor: extractor.value,
+          extractors: [extractor, second].flatMap(one => one?.value ?? []),
           inspection,
           store,
           limits: engine.limits ?? {},
           checkMemory,
           options: fitOptions
         }),
-        extractor,
+        () => {
+          extractor.release();
+          second?.release();
+        },
         note
       );
     if (complete.precision === 'float32') return open(lease, options);
@@ -272,13 +281,18 @@ export class Engine {
     const complete = completeSettings(settings);
     if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
     if (complete.method !== 'patchcore') return planTraining(await this.place(complete), request);
+    if (complete.secondBackbone)
+      throw new GoodpartsError(
+        'fit-settings',
+        'A fit with two backbones cannot be planned: plan it with each by itself; time, disk and speed are those of both together.'
+      );
     const inspection = await Inspection.create(complete.region);
     const lease = await this.extractor(complete);
     try {
       const { width: inputWidth, height: inputHeight } = lease.value.size;
       const fitted = { ...complete, inputWidth, inputHeight };
       const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request, inspection);
-      const bound = await fitBound(lease.value, fitted, plan.tiles, inspection);
+      const bound = await fitBound([lease.value], fitted, plan.tiles, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
     } finally {
@@ -315,6 +329,20 @@ export class Engine {
   private async extractor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>> {
     const backbone = await locateBackbone(settings.backbone, this.backbones);
     return this.resources.extractor({ ...settings, backbone }, ranges);
+  }
+
+  /** @throws GoodpartsError `backbone-size` where it takes pictures of another size than the first one, which is `size` */
+  private async secondExtractor(settings: Required<FitSettings>, size: Size): Promise<Lease<Extractor> | undefined> {
+    const [, own] = memberSettings({ ...settings, inputWidth: size.width, inputHeight: size.height });
+    const lease = own && (await this.extractor(own));
+    if (!lease) return undefined;
+    const { width, height } = lease.value.size;
+    if (width === size.width && height === size.height) return lease;
+    lease.release();
+    throw new GoodpartsError(
+      'backbone-size',
+      `${settings.backbone} takes pictures of ${size.width} x ${size.height} pixels and ${own.backbone} of ${width} x ${height}; set an input size that suits both.`
+    );
   }
 
   /** The current version of each. One that cannot be loaded is left out as long as there is another. */
@@ -370,8 +398,8 @@ function otherSize(
   return `${why}: ${size.width} x ${size.height} is used instead of ${inputWidth} x ${inputHeight}.`;
 }
 
-/** The fit, which gives its extractor back when it ends, and says what is to be noted. */
-function leased(fit: PatchCoreFit, extractor: Lease<Extractor>, note?: string): FitSession {
+/** The fit, which gives back what it was lent when it ends, and says what is to be noted. */
+function leased(fit: PatchCoreFit, release: () => void, note?: string): FitSession {
   return {
     get images() {
       return fit.images;
@@ -381,10 +409,10 @@ function leased(fit: PatchCoreFit, extractor: Lease<Extractor>, note?: string): 
       fit
         .finish()
         .then(result => ({ ...result, ...(note && { note }) }))
-        .finally(extractor.release),
+        .finally(release),
     abort: () => {
       fit.abort();
-      extractor.release();
+      release();
     }
   };
 }

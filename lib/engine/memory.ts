@@ -1,7 +1,7 @@
 import os from 'node:os';
 import { COPIES } from './augment';
 import { GoodpartsError } from './errors';
-import type { Extractor } from './features';
+import type { Embeddings, Extractor } from './features';
 import { fitMemory, type FitSize } from './pool';
 import type { Inspection } from './region';
 import type { FitSettings } from './types';
@@ -31,26 +31,41 @@ export interface FitBound extends FitSize {
   coresetRatio: number;
   /** pictures that have been learned already: the fit can end with them */
   learned?: number;
+  /** what the second backbone sees; the rest is the same for both */
+  second?: Pick<FitSize, 'dimensions' | 'patchesPerImage'>;
 }
 
-const needed = (size: FitSize): number => Math.ceil(fitMemory(size).memory / MB);
+const needed = ({ second, ...size }: FitBound): number => {
+  const more = second ? fitMemory({ ...size, ...second, base: 0 }).memory : 0;
+  return Math.ceil((fitMemory(size).memory + more) / MB);
+};
 
 /** Called with the images that are learned, and their tiles, before the next one. @throws GoodpartsError `fit-memory` */
 export type MemoryCheck = (learned: number, tiles: number) => void;
 
 /** What decides how much memory a fit needs, from the network itself: an empty picture goes through. A tile counts as an image. */
 export async function fitBound(
-  extractor: Extractor,
+  [extractor, second]: Extractor[],
   settings: Required<FitSettings>,
   images?: number,
   inspection?: Inspection
 ): Promise<FitBound> {
-  const { width, height } = extractor.size;
-  const { dimensions, ...grid } = await extractor.embed([new Float32Array(3 * width * height)]);
-  const whole = grid.rows * grid.columns * COPIES[settings.augment];
+  const { dimensions, ...grid } = await emptySeen(extractor);
+  const copies = COPIES[settings.augment];
+  const whole = grid.rows * grid.columns * copies;
   // which patches a crop leaves of a region is known with the first picture only
   const patchesPerImage = inspection ? Math.max(1, await inspection.count(extractor.size, settings, grid)) : whole;
-  return { ...settings, images, dimensions, patchesPerImage, base: process.memoryUsage().rss + PICTURES };
+  const bound: FitBound = { ...settings, images, dimensions, patchesPerImage };
+  if (second) {
+    const seen = await emptySeen(second);
+    bound.second = { dimensions: seen.dimensions, patchesPerImage: seen.rows * seen.columns * copies };
+  }
+  return { ...bound, base: process.memoryUsage().rss + PICTURES };
+}
+
+function emptySeen(extractor: Extractor): Promise<Embeddings> {
+  const { width, height } = extractor.size;
+  return extractor.embed([new Float32Array(3 * width * height)]);
 }
 
 /**
@@ -58,14 +73,14 @@ export async function fitBound(
  * the bank); else image by image, as the bank grows with them.
  */
 export async function memoryCheck(
-  extractor: Extractor,
+  extractors: Extractor[],
   settings: Required<FitSettings>,
   maxMemory?: number,
   images?: number,
   inspection?: Inspection
 ): Promise<MemoryCheck> {
   const room = memoryRoom(maxMemory);
-  const bound = await fitBound(extractor, settings, images, inspection);
+  const bound = await fitBound(extractors, settings, images, inspection);
   // nobody knows yet how many tiles the images have
   const known = (images !== undefined && !settings.tile) || settings.bankSize > 0;
   return (learned, tiles) => {

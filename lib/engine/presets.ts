@@ -30,6 +30,7 @@ const shared = {
   method: 'patchcore' as const,
   epochs: 0,
   backbone: 'embedded',
+  secondBackbone: '',
   layers: [],
   layerWeights: [],
   augment: 'none' as const,
@@ -180,6 +181,13 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
     throw new GoodpartsError(
       'fit-settings',
       'An exported or trained network inspects the whole picture: take the polygons and the mask of the region out of the settings.'
+    );
+  const { secondBackbone, precision } = settings;
+  if (typeof secondBackbone !== 'string') refuse('secondBackbone', 'an id, a path, or empty', secondBackbone);
+  if (secondBackbone && (ofItsOwn || settings.tile || precision === 'int8' || isRestricted(settings.region)))
+    throw new GoodpartsError(
+      'fit-settings',
+      'A second backbone goes with neither tiles, int8, a region, nor an exported or trained network: take one of them out of the settings.'
     );
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(

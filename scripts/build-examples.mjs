@@ -12,6 +12,7 @@ import * as dashboard from '../examples/src/dashboard.mjs';
 import * as dashboardShow from '../examples/src/dashboard-show.mjs';
 import { shared } from '../examples/src/dashboard/shared.mjs';
 import * as demo from '../examples/src/functions.mjs';
+import * as firstVerdict from '../examples/src/first-verdict.mjs';
 import * as http from '../examples/src/http.mjs';
 import * as autoencoder from '../examples/src/http/autoencoder.mjs';
 import * as detector from '../examples/src/http/detector.mjs';
@@ -21,6 +22,9 @@ import * as uploadPage from '../examples/src/http/page.mjs';
 import * as reference from '../examples/src/http/reference.mjs';
 import * as kafka from '../examples/src/kafka.mjs';
 import * as mlflow from '../examples/src/mlflow.mjs';
+import * as mqtt from '../examples/src/mqtt.mjs';
+import * as opcua from '../examples/src/opcua.mjs';
+import * as sparkplug from '../examples/src/sparkplug.mjs';
 
 const examples = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples');
 /** The HTTP flows of one API each: what all have, and the document that each adds to /openapi.json. */
@@ -31,6 +35,7 @@ const api = (functions, document, page) => ({
   page
 });
 const flowFiles = {
+  'first-verdict.json': { functions: firstVerdict },
   'flows.json': { functions: demo, page: 'src/page.html' },
   'inspect-by-http.json': { functions: http },
   'http-autoencoder.json': api(autoencoder, 'autoencoder'),
@@ -42,6 +47,8 @@ const flowFiles = {
   'busy-line.json': { functions: { ...camera, ...busy } },
   'mlflow.json': { functions: { ...camera, ...mlflow } },
   'kafka.json': { functions: { ...camera, ...kafka } },
+  'opcua.json': { functions: opcua },
+  'mqtt.json': { functions: { ...camera, ...mqtt, ...sparkplug } },
   'dashboard-classic.json': {
     functions: { ...camera, ...classic },
     templates: { part: 'src/dashboard-classic/part.html' }

@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { writeSample } from '../../lib/sample';
 import { starter, startNodeRed, until, type NodeRed } from '../flows/node-red';
-import { modulesOf, palette } from '../flows/palette';
+import { INSTALLING, modulesOf, palette } from '../flows/palette';
 import { put, ROOT, scratch } from '../support';
 import { browser } from './chromium';
 
@@ -89,6 +89,7 @@ describe('examples/dashboard.json in a browser', function () {
   }
 
   before(async function () {
+    this.timeout(INSTALLING);
     chromium = await browser(this);
     await palette(modules).catch((error: Error) => {
       console.log(`      skipped: the dashboard cannot be installed here: ${error.message.split('\n')[0]}`);

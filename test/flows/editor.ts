@@ -1,6 +1,8 @@
 /** What a person does in Node-RED's editor, for the tests of whole flows: deploy, press a button, look at the sidebar. */
 import { createRequire } from 'node:module';
-import { until, type NodeRed } from './node-red';
+import path from 'node:path';
+import { put, scratch } from '../support';
+import { startNodeRed, until, type NodeRed } from './node-red';
 
 /** Node 20 has no WebSocket of its own; Node-RED brings one with the same interface. */
 export const Socket =
@@ -88,4 +90,12 @@ async function post(url: string, body: string): Promise<void> {
   const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
   if (!response.ok) throw new Error(`${url} answers ${response.status}: ${await response.text()}`);
   await response.body?.cancel();
+}
+
+/** A Node-RED without flows, and its editor. */
+export async function openEmpty(): Promise<{ nodeRed: NodeRed; editor: Editor }> {
+  const empty = path.join(scratch(), 'flows.json');
+  put(empty, '[]');
+  const nodeRed = await startNodeRed({ flows: empty });
+  return { nodeRed, editor: await new Editor(nodeRed).opened() };
 }

@@ -8,7 +8,7 @@ import { part, parts, put, ROOT, scratch } from '../support';
 import type { FlowNode } from './editor';
 import { getJson, startNodeRed, until, type NodeRed } from './node-red';
 import { Contract, type Document } from './openapi';
-import { modulesOf } from './palette';
+import { INSTALLING, modulesOf } from './palette';
 
 const NAMES = ['autoencoder', 'detector', 'patchcore-kafka', 'reference', 'upload-page'];
 
@@ -70,7 +70,8 @@ describe('HTTP flows', function () {
     return startNodeRed({ flows: place, palette: modulesOf(nodes), env: { KAFKA_BROKERS: 'localhost:9', ...all } });
   }
 
-  before(async () => {
+  before(async function () {
+    this.timeout(INSTALLING);
     for (const [i, bytes] of (await parts(10)).entries()) put(path.join(data, `disc/train/good/${i}.png`), bytes);
     await writeSample(path.join(data, 'flange'), { train: 10, test: 1, size: 96 });
     put(path.join(data, 'damaged/train/good/1.png'), 'this is no picture');

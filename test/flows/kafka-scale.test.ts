@@ -4,6 +4,7 @@ import { KafkaClient, startKafka, type Broker, type KafkaMessage, type KafkaReco
 import { part, scratch } from '../support';
 import { fitDisc, INSPECTION, inspector, json, WITH_KAFKA_IN, type Inspector, type Verdict } from './kafka-flow';
 import { until } from './node-red';
+import { INSTALLING } from './palette';
 
 const GROUP = 'inspection';
 const PARTITIONS = 6;
@@ -55,6 +56,7 @@ describe('kafka.json in several Node-REDs', function () {
   };
 
   before(async function () {
+    this.timeout(INSTALLING);
     broker = await startKafka(this);
     client = await KafkaClient.to(broker);
     await client.create({ parts: PARTITIONS, verdicts: 1, overlays: 1, rejected: 1 });

@@ -7,7 +7,8 @@ import { KafkaClient, startKafka, type Broker, type KafkaRecord } from '../servi
 import { part, scratch } from '../support';
 import { Editor } from './editor';
 import { FLOW, inspector, json, type Inspector, type Rejection, type Verdict } from './kafka-flow';
-import { starter, until } from './node-red';
+import { starter, until, watchMemory } from './node-red';
+import { INSTALLING } from './palette';
 
 const files = (folder: string): string[] =>
   fs.existsSync(folder) ? fs.readdirSync(folder).filter(name => !name.endsWith('.writing')) : [];
@@ -55,6 +56,7 @@ describe('kafka.json', function () {
   const verdictOf = (id: string) => verdicts.map(json<Verdict>).filter(one => one.part === id);
 
   before(async function () {
+    this.timeout(INSTALLING);
     settings.port = await (await starter()).freePort(29_000 + Math.floor(Math.random() * 900));
     broker = await startKafka(this, settings);
     client = await KafkaClient.to(broker);
@@ -249,12 +251,7 @@ describe('kafka.json', function () {
   });
 
   it('keeps its memory when a great many come at once', async function () {
-    const file = `/proc/${nodeRed.pid}/status`;
-    if (!fs.existsSync(file)) return this.skip();
-    const memory = () => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(file, 'utf8'))![1]) / 1024;
-    const before = memory();
-    let most = before;
-    const look = setInterval(() => (most = Math.max(most, memory())), 100);
+    const watched = watchMemory(this, nodeRed.pid);
     const eight = await picture(8e6);
     for (let i = 0; i < 30; i++) save(`many-${i}.tiff`, eight);
     const done = () => new Set(verdicts.flatMap(({ key }) => (key!.startsWith('many-') ? key! : []))).size;
@@ -263,7 +260,7 @@ describe('kafka.json', function () {
       size => size === 30,
       50
     );
-    clearInterval(look);
+    const { before, most } = watched();
     console.log(
       `      240 MB of pictures: memory of Node-RED ${before.toFixed(0)} MB before, ${most.toFixed(0)} MB at most`
     );

@@ -5,9 +5,9 @@ import path from 'node:path';
 import type { Health } from '../../lib/red/health';
 import { program } from '../services/program';
 import { startPrometheus, type Prometheus } from '../services/prometheus';
-import { part, parts, put, ROOT, scratch } from '../support';
-import { Editor, type FlowNode } from './editor';
-import { getJson, startNodeRed, until, type NodeRed } from './node-red';
+import { part, parts, ROOT } from '../support';
+import { openEmpty, type Editor, type FlowNode } from './editor';
+import { getJson, until, type NodeRed } from './node-red';
 
 const FOLDER = path.join(ROOT, 'docs/monitoring');
 
@@ -88,10 +88,7 @@ describe('monitoring', function () {
   let editor: Editor;
 
   before(async () => {
-    const empty = path.join(scratch(), 'flows.json');
-    put(empty, '[]');
-    nodeRed = await startNodeRed({ flows: empty });
-    editor = await new Editor(nodeRed).opened();
+    ({ nodeRed, editor } = await openEmpty());
   });
   after(async () => {
     editor?.close();

@@ -1,5 +1,6 @@
 /** A real Node-RED process with this package in its palette, for the tests of whole flows. */
 import type { ChildProcess } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -94,4 +95,21 @@ export async function until<T>(ask: () => Promise<T>, holds: (value: T) => boole
       throw new Error(`Not so within ${seconds} s; at last: ${JSON.stringify(value).slice(0, 1000)}`);
     await new Promise(resolve => setTimeout(resolve, 250));
   }
+}
+
+/** MB of memory of a process: when the watch began, and the most since; the call that it gives ends it. Skips where there is no /proc. */
+export function watchMemory(context: Mocha.Context, pid: number): () => { before: number; most: number } {
+  const file = `/proc/${pid}/status`;
+  if (!existsSync(file)) {
+    console.log('      skipped: this system has no /proc');
+    context.skip();
+  }
+  const memory = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(file, 'utf8'))![1]) / 1024;
+  const before = memory();
+  let most = before;
+  const look = setInterval(() => (most = Math.max(most, memory())), 100);
+  return () => {
+    clearInterval(look);
+    return { before, most };
+  };
 }

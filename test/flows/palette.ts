@@ -17,6 +17,9 @@ interface FlowPart {
   libs?: { module: string }[];
 }
 
+/** Milliseconds that a first install may take; later ones find it in test/.cache. */
+export const INSTALLING = 600_000;
+
 const OURS = '@goodparts/node-red-anomaly';
 
 /** What a flow says that it needs beside Node-RED and this package: palettes, and libraries of its function nodes. */
@@ -44,7 +47,7 @@ export async function palette(modules: Modules): Promise<string> {
   // installed beside and renamed, so that a broken install is never taken for a whole one
   const draft = await fs.mkdtemp(folder);
   await fs.writeFile(path.join(draft, 'package.json'), JSON.stringify({ private: true, dependencies: modules }));
-  await promisify(execFile)('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--omit=peer'], {
+  await promisify(execFile)('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund'], {
     cwd: draft
   });
   await fs.rename(draft, folder).catch(() => fs.rm(draft, { recursive: true, force: true }));

@@ -247,14 +247,14 @@ NETWORKS = {
         "padim-sensitive": padim_sensitive,
         "patchcore": simple(lambda root: patchcore(root, SHAPE, *LEAN), SHAPE),
         "patchcore-crop": simple(lambda root: patchcore(root, (80, 112), *LEAN, crop=SHAPE), (80, 112)),
-        "efficientad": simple(lambda root: efficientad(root, 20, slim=True), SIZE),
+        "efficientad": simple(lambda root: efficientad(root, 5, slim=True), SIZE),
         "efficientad-maps": efficientad_maps,
         "autoencoder": mirror,
     },
     "full": {
         "padim": simple(lambda root: padim(root, SIZE, "resnet18", ["layer1", *LAYERS], 100), SIZE),
         "patchcore": simple(lambda root: patchcore(root, SIZE, "resnet18", LAYERS), SIZE),
-        "efficientad": simple(lambda root: efficientad(root, 20, slim=False), SIZE),
+        "efficientad": simple(lambda root: efficientad(root, 5, slim=False), SIZE),
     },
 }
 

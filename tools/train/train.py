@@ -7,6 +7,7 @@ PICTURES holds pictures of good parts, or is a class folder in MVTec's layout, w
 """
 import argparse
 import ast
+import inspect
 import shutil
 import tempfile
 from pathlib import Path
@@ -54,12 +55,14 @@ def model_of(args):
             settings[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             settings[key] = value
-    size = (args.size, args.size)
-    if args.without_weights and args.model == "EfficientAd":
-        raise SystemExit("EfficientAd needs the weights of its teacher; without them train it with Goodparts itself.")
     if args.without_weights:
+        if "pre_trained" not in inspect.signature(kind).parameters:
+            raise SystemExit(f"{args.model} of anomalib cannot start from random weights: leave --without-weights out.")
         settings["pre_trained"] = False
-    return kind(pre_processor=kind.configure_pre_processor(image_size=size), **settings)
+    # some cut out the middle unless told otherwise; parts are to be inspected to their edge
+    whole = {"crop_size": args.size} if "crop_size" in inspect.signature(kind.configure_pre_processor).parameters else {}
+    pre = kind.configure_pre_processor(image_size=(args.size, args.size), **whole)
+    return kind(pre_processor=pre, **settings)
 
 
 def main():
@@ -86,7 +89,9 @@ def main():
         limits = {key: value for key, value in (("max_epochs", args.epochs), ("max_steps", args.steps)) if value}
         engine = Engine(accelerator=args.device, devices=1, default_root_dir=work, logger=False, **limits)
         engine.fit(model, datamodule=data)
-        made = Path(model.eval().to_onnx(Path(work) / "export", "model", input_size=(args.size, args.size)))
+        # one picture at a time, as Goodparts scores them; torch.export cannot leave the number open for every model
+        fixed = {"input_size": (args.size, args.size), "dynamic_shapes": None}
+        made = Path(model.eval().to_onnx(Path(work) / "export", "model", **fixed))
         # one file, weights included
         onnx.save(onnx.load(made), args.out)
     print(f"{args.out}: {args.model}, {args.out.stat().st_size / 1e6:.1f} MB, torch {torch.__version__}")

@@ -12,6 +12,11 @@ export interface PreprocessOptions {
   interpolation: 'linear' | 'cubic';
   /** resize the interleaved pixels as they come, a quarter faster where ONNX Runtime's CPU code does it; else plane by plane */
   interleaved: boolean;
+  /**
+   * Linear: the outermost pixels as PyTorch has them too, which exported networks expect. Without it ONNX repeats the edge; detectors with a
+   * memory bank keep that, as they found more so (mvtec_screw, 1 %, seed 0: .922 against .877).
+   */
+  exactEdges?: boolean;
 }
 
 /**
@@ -20,7 +25,7 @@ export interface PreprocessOptions {
  * Output: `input` float32 [1, 3, height, width], (RGB / 255 - mean) / std. The resize is antialiased.
  */
 export function preprocessGraph(options: PreprocessOptions): Uint8Array {
-  const { mean, std, width, height, pillow, interpolation, interleaved } = options;
+  const { mean, std, width, height, pillow, interpolation, interleaved, exactEdges = false } = options;
   const g = new GraphBuilder();
   const image = g.input('image', 'uint8', ['H', 'W', 3]);
   const size = g.input('size', 'int64', [2]);
@@ -35,7 +40,7 @@ export function preprocessGraph(options: PreprocessOptions): Uint8Array {
       antialias: 1,
       coordinate_transformation_mode: 'half_pixel',
       // as Pillow and PyTorch's antialiased resize have it (to .003 grey levels); ONNX's own defaults differ by 10 and more at the edges
-      exclude_outside: 1,
+      ...((interpolation === 'cubic' || exactEdges) && { exclude_outside: 1 }),
       ...(interpolation === 'cubic' && { cubic_coeff_a: { float: -0.5 } })
     });
   const given = interleaved ? one : toPlanes(one);

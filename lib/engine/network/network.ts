@@ -53,6 +53,7 @@ export class Network {
       std,
       ...input,
       interleaved: runtime.onProcessor,
+      exactEdges: true,
       pillow: false,
       interpolation: 'linear' as const
     };

@@ -27,7 +27,7 @@ function readable(name: string, e: Evaluation, defects: DefectEvaluation[]): str
   const width = Math.max(...rows.map(([, value]) => value.length));
   const kinds = defects.map(d => [d.defect, String(d.images), fixed(d.image_auroc, 4)]);
   return [
-    `${name}: ${e.train_images} good pictures learnt, ${e.test_images} tested; backbone ${e.backbone}, preset ${e.preset}, seed ${e.seed}`,
+    `${name}: ${e.train_images} good pictures learnt, ${e.test_images} tested; backbone ${[e.backbone, e.second_backbone].filter(Boolean).join(' and ')}, preset ${e.preset}, seed ${e.seed}`,
     table(
       ['', ''],
       rows.map(([what, value]) => [what, value.padStart(width)])

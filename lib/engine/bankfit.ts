@@ -108,10 +108,7 @@ export class BankFit {
     const { inside } = this.grid!;
     const tiles = this.found[index];
     const maps: Float32Array[] = [];
-    for (const { distances } of tiles) {
-      const { data } = await map.inInput(distances, this.grid!, settings, inside);
-      maps.push(inside ? data.filter(v => !Number.isNaN(v)) : data);
-    }
+    for (const { distances } of tiles) maps.push((await map.inInput(distances, this.grid!, settings, inside)).data);
     return { score: imageScore(tiles, settings.preset), maps };
   }
 

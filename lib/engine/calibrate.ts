@@ -33,7 +33,7 @@ export interface LeaveOneOut {
 /** Patch distances of one image, or of a tile of it, [P], and its score. */
 export type Scored = Pick<Distances, 'distances' | 'score'>;
 
-/** What a good image gives: its score, and the maps of its tiles at the network input's size, what is not inspected left out. */
+/** What a good image gives: its score, and the maps of its tiles at the network input's size; NaN was not inspected. */
 export interface Seen {
   score: number;
   maps: Float32Array[];
@@ -51,7 +51,8 @@ export async function calibrationOf(
   for (let image = 0; image < count; image++) {
     const { score, maps } = await seen(image);
     let highest = 0;
-    for (const data of maps) {
+    for (const map of maps) {
+      const data = map.filter(value => !Number.isNaN(value));
       highest = data.reduce((a, b) => Math.max(a, b), highest);
       for (let i = 0; i < data.length; i += 61 * maps.length) values.push(data[i]);
     }

@@ -35,8 +35,7 @@ import type {
   ImageInput,
   ImageLimits,
   PlanRequest,
-  ScoreResult,
-  Size
+  ScoreResult
 } from './types';
 
 export interface EngineOptions extends ResourceOptions {
@@ -134,52 +133,47 @@ export class Engine {
     }
     if (trains)
       return startTraining({ ...(await this.place(complete)), name, store, limits: engine.limits ?? {}, options });
-    const lease = await this.extractor(complete);
-    const { size } = lease.value;
+    const leases = await this.extractorsOf(complete);
+    const [{ value: first }] = leases;
+    const { size } = first;
     let note: string | undefined;
-    let second: Lease<Extractor> | undefined;
     let checkMemory: MemoryCheck;
     try {
-      note = otherSize(settings, complete, lease.value);
-      second = await this.secondExtractor(complete, size);
+      note = otherSize(settings, complete, first);
       await store.checkWritable(name);
-      const extractors = [lease, second].flatMap(one => one?.value ?? []);
+      const extractors = leases.map(lease => lease.value);
       checkMemory = await memoryCheck(extractors, complete, engine.maxMemory, options.images, inspection);
       checkMemory(0, 0);
     } catch (error) {
-      lease.release();
-      second?.release();
+      leases.forEach(lease => lease.release());
       throw error;
     }
-    const open = (extractor: Lease<Extractor>, fitOptions: FitOptions): FitSession =>
+    const open = (used: Lease<Extractor>[], fitOptions: FitOptions): FitSession =>
       leased(
         new PatchCoreFit({
           name,
           settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
           runtime,
-          extractors: [extractor, second].flatMap(one => one?.value ?? []),
+          extractors: used.map(lease => lease.value),
           inspection,
           store,
           limits: engine.limits ?? {},
           checkMemory,
           options: fitOptions
         }),
-        () => {
-          extractor.release();
-          second?.release();
-        },
+        () => used.forEach(lease => lease.release()),
         note
       );
-    if (complete.precision === 'float32') return open(lease, options);
+    if (complete.precision === 'float32') return open(leases, options);
     const quantized: Int8Parts['quantized'] = ranges => this.extractor(complete, ranges);
     return Int8Fit.create({
       runtime,
-      exact: lease,
+      exact: leases[0],
       settings: complete,
       limits: engine.limits ?? {},
       options,
       quantized,
-      open
+      open: (lease, fitOptions) => open([lease], fitOptions)
     });
   }
 
@@ -281,22 +275,18 @@ export class Engine {
     const complete = completeSettings(settings);
     if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
     if (complete.method !== 'patchcore') return planTraining(await this.place(complete), request);
-    if (complete.secondBackbone)
-      throw new GoodpartsError(
-        'fit-settings',
-        'A fit with two backbones cannot be planned: plan it with each by itself; time, disk and speed are those of both together.'
-      );
     const inspection = await Inspection.create(complete.region);
-    const lease = await this.extractor(complete);
+    const leases = await this.extractorsOf(complete);
     try {
-      const { width: inputWidth, height: inputHeight } = lease.value.size;
+      const extractors = leases.map(lease => lease.value);
+      const { width: inputWidth, height: inputHeight } = extractors[0].size;
       const fitted = { ...complete, inputWidth, inputHeight };
-      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request, inspection);
-      const bound = await fitBound([lease.value], fitted, plan.tiles, inspection);
+      const plan = await planFit(await this.resources.runtime(), extractors, fitted, request, inspection);
+      const bound = await fitBound(extractors, fitted, plan.tiles, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
     } finally {
-      lease.release();
+      leases.forEach(lease => lease.release());
     }
   }
 
@@ -331,17 +321,26 @@ export class Engine {
     return this.resources.extractor({ ...settings, backbone }, ranges);
   }
 
-  /** @throws GoodpartsError `backbone-size` where it takes pictures of another size than the first one, which is `size` */
-  private async secondExtractor(settings: Required<FitSettings>, size: Size): Promise<Lease<Extractor> | undefined> {
-    const [, own] = memberSettings({ ...settings, inputWidth: size.width, inputHeight: size.height });
-    const lease = own && (await this.extractor(own));
-    if (!lease) return undefined;
-    const { width, height } = lease.value.size;
-    if (width === size.width && height === size.height) return lease;
-    lease.release();
+  /**
+   * Those of the backbones of a fit, one or two.
+   * @throws GoodpartsError `backbone-size` where the second one cannot take pictures of the size that the first one takes
+   */
+  private async extractorsOf(settings: Required<FitSettings>): Promise<Lease<Extractor>[]> {
+    const first = await this.extractor(settings);
+    const { width, height } = first.value.size;
+    const [, own] = memberSettings({ ...settings, inputWidth: width, inputHeight: height });
+    if (!own) return [first];
+    const second = await this.extractor(own).catch((error: unknown) => {
+      first.release();
+      throw error;
+    });
+    const { size } = second.value;
+    if (size.width === width && size.height === height) return [first, second];
+    [first, second].forEach(lease => lease.release());
     throw new GoodpartsError(
       'backbone-size',
-      `${settings.backbone} takes pictures of ${size.width} x ${size.height} pixels and ${own.backbone} of ${width} x ${height}; set an input size that suits both.`
+      `Two backbones look at pictures of one size, but ${settings.backbone} takes ${width} x ${height} pixels and ${own.backbone} ` +
+        `${size.width} x ${size.height}. Set the input size to ${size.width} x ${size.height}, or choose another second backbone.`
     );
   }
 

@@ -1,43 +1,44 @@
 import type { Picture } from './decode';
 import type { Detector, Inspect, Inspected, Inspector, LoadParts } from './detector';
 import { combined, memberSettings } from './ensemble';
-import type { Prepared } from './features';
 import { loadedDetector, openBank, type OpenBank } from './patchcore';
 import type { Shared } from './shared';
-import type { Scale } from './types';
+import type { Scale, Size } from './types';
 import { arraysOf, type Stored } from './version';
 
 /** A picture as each member is given it. */
-interface PreparedForAll {
-  width: number;
-  height: number;
-  inputs: Prepared[];
+interface PreparedForAll<Input> extends Size {
+  inputs: Input[];
 }
 
-/** Asks two inspectors, and takes the mean of what they say. */
-class EnsembleInspector implements Inspector<PreparedForAll> {
-  constructor(
-    private readonly members: Inspector<Prepared>[],
-    private readonly scales: Scale[]
-  ) {}
+/** Asks two inspectors, and adds what they say. */
+class EnsembleInspector<Input extends Size> implements Inspector<PreparedForAll<Input>> {
+  readonly oneByOne: boolean;
 
-  async prepare(picture: Picture, shared?: Shared): Promise<PreparedForAll> {
-    const inputs = await Promise.all(this.members.map(member => member.prepare(picture, shared)));
-    return { width: inputs[0].width, height: inputs[0].height, inputs };
+  constructor(
+    private readonly members: Inspector<Input>[],
+    private readonly scales: Scale[]
+  ) {
+    this.oneByOne = members.some(member => member.oneByOne);
   }
 
-  async begin(prepared: PreparedForAll[], shared?: Shared): Promise<Inspect[]> {
+  async prepare(picture: Picture, shared?: Shared): Promise<PreparedForAll<Input>> {
+    const inputs = await Promise.all(this.members.map(member => member.prepare(picture, shared)));
+    return { width: picture.width, height: picture.height, inputs };
+  }
+
+  async begin(prepared: PreparedForAll<Input>[], shared?: Shared): Promise<Inspect[]> {
     const begun: Inspect[][] = [];
-    for (const [i, member] of this.members.entries())
-      begun.push(
-        await member.begin(
-          prepared.map(p => p.inputs[i]),
-          shared
-        )
-      );
+    for (const [i, member] of this.members.entries()) {
+      const own = prepared.map(p => p.inputs[i]);
+      begun.push(await member.begin(own, shared));
+    }
     return prepared.map((_, picture) => async (full, check) => {
       const seen: Inspected[] = [];
-      for (const inspects of begun) seen.push(await inspects[picture](full, check));
+      for (const inspects of begun) {
+        check();
+        seen.push(await inspects[picture](full, check));
+      }
       return this.together(seen);
     });
   }
@@ -51,8 +52,11 @@ class EnsembleInspector implements Inspector<PreparedForAll> {
       seen.map(one => ({ score: one.score, maps: [one.map!.data] })),
       this.scales
     );
-    const search = seen.reduce((sum, { timing }) => sum + timing.search!, 0);
-    return { score, map: { ...seen[0].map!, data: maps[0] }, timing: { search } };
+    const timing: Inspected['timing'] = {};
+    for (const one of seen)
+      for (const [stage, ms] of Object.entries(one.timing) as [keyof typeof timing, number][])
+        timing[stage] = (timing[stage] ?? 0) + ms;
+    return { score, map: { ...seen[0].map!, data: maps[0] }, timing };
   }
 }
 
@@ -70,17 +74,20 @@ export async function loadEnsemble(
   try {
     for (const [i, own] of memberSettings(settings).entries()) {
       const extractor = await parts.extractorFor(own);
-      opened.push(
-        await openBank(parts.runtime, extractor, { ...info, ...members[i], settings: own }, arraysOf(arrays, i))
-      );
+      const bank = { ...info, ...members[i], settings: own };
+      opened.push(await openBank(parts.runtime, extractor, bank, arraysOf(arrays, i)));
     }
   } catch (error) {
-    await Promise.all(opened.map(({ inspector }) => inspector.release()));
+    await Promise.all(opened.map(({ whole }) => whole.release()));
     throw error;
   }
-  const inspector = new EnsembleInspector(
-    opened.map(one => one.inspector),
-    members.map(member => member.scale)
-  );
-  return loadedDetector(info, inspector, Math.max(...opened.map(one => one.parity)), arrays);
+  const detector = <Input extends Size>(inspectors: Inspector<Input>[]): Detector => {
+    const inspector = new EnsembleInspector(
+      inspectors,
+      members.map(member => member.scale)
+    );
+    return loadedDetector(info, inspector, Math.max(...opened.map(({ parity }) => parity)), arrays);
+  };
+  const tiled = opened.flatMap(one => one.tiled ?? []);
+  return tiled.length ? detector(tiled) : detector(opened.map(({ whole }) => whole));
 }

@@ -4,7 +4,7 @@ import { BankFit } from './bankfit';
 import { calibrationOf } from './calibrate';
 import { decode, Picture } from './decode';
 import type { FitOptions, FitSession } from './engine';
-import { combined, memberSettings, scaleOf } from './ensemble';
+import { combined, memberSettings, scalesOf } from './ensemble';
 import { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import { MapHead } from './head';
@@ -199,7 +199,7 @@ export class PatchCoreFit implements FitSession {
       own.push(await calibrationOf(method, count, i => member.seen(i, map)));
     }
     if (own.length === 1) return [own[0], own];
-    const scales = own.map(scaleOf);
+    const scales = scalesOf(own, this.parts.settings);
     const seen = async (i: number) =>
       combined(await Promise.all(this.members.map(member => member.seen(i, map))), scales);
     return [await calibrationOf(method, count, seen), own];
@@ -223,7 +223,8 @@ export class PatchCoreFit implements FitSession {
       const [{ facts: bank, selfTest }] = kept;
       return { info: { ...facts, ...bank, kind: 'patchcore', selfTest }, arrays };
     }
-    const members = kept.map(({ facts: bank, selfTest }, i) => ({ ...bank, selfTest, scale: scaleOf(own[i]) }));
+    const scales = scalesOf(own, settings);
+    const members = kept.map(({ facts: bank, selfTest }, i) => ({ ...bank, selfTest, scale: scales[i] }));
     const bankSize = sum(members.map(member => member.bankSize));
     const { selfTest } = members[0];
     return { info: { ...facts, kind: 'ensemble', bankSize, members, selfTest }, arrays };

@@ -1,7 +1,8 @@
 import os from 'node:os';
 import { COPIES } from './augment';
+import { halfOf } from './ensemble';
 import { GoodpartsError } from './errors';
-import type { Embeddings, Extractor } from './features';
+import type { Extractor } from './features';
 import { fitMemory, type FitSize } from './pool';
 import type { Inspection } from './region';
 import type { FitSettings } from './types';
@@ -35,37 +36,41 @@ export interface FitBound extends FitSize {
   second?: Pick<FitSize, 'dimensions' | 'patchesPerImage'>;
 }
 
-const needed = ({ second, ...size }: FitBound): number => {
-  const more = second ? fitMemory({ ...size, ...second, base: 0 }).memory : 0;
-  return Math.ceil((fitMemory(size).memory + more) / MB);
-};
+function needed({ second, ...size }: FitBound): number {
+  const memoryLimit = second ? halfOf(size.memoryLimit) : size.memoryLimit;
+  const first = fitMemory({ ...size, memoryLimit }).memory;
+  const more = second ? fitMemory({ ...size, ...second, memoryLimit, base: 0 }).memory : 0;
+  return Math.ceil((first + more) / MB);
+}
 
 /** Called with the images that are learned, and their tiles, before the next one. @throws GoodpartsError `fit-memory` */
 export type MemoryCheck = (learned: number, tiles: number) => void;
 
-/** What decides how much memory a fit needs, from the network itself: an empty picture goes through. A tile counts as an image. */
+/**
+ * What decides how much memory a fit needs, from the networks themselves: an empty picture goes through. A tile counts as an image.
+ * @param extractors one; with a second backbone, two
+ */
 export async function fitBound(
-  [extractor, second]: Extractor[],
+  extractors: Extractor[],
   settings: Required<FitSettings>,
   images?: number,
   inspection?: Inspection
 ): Promise<FitBound> {
-  const { dimensions, ...grid } = await emptySeen(extractor);
-  const copies = COPIES[settings.augment];
-  const whole = grid.rows * grid.columns * copies;
-  // which patches a crop leaves of a region is known with the first picture only
-  const patchesPerImage = inspection ? Math.max(1, await inspection.count(extractor.size, settings, grid)) : whole;
-  const bound: FitBound = { ...settings, images, dimensions, patchesPerImage };
-  if (second) {
-    const seen = await emptySeen(second);
-    bound.second = { dimensions: seen.dimensions, patchesPerImage: seen.rows * seen.columns * copies };
-  }
-  return { ...bound, base: process.memoryUsage().rss + PICTURES };
+  const [first, second] = await Promise.all(extractors.map(extractor => patchesOf(extractor, settings, inspection)));
+  return { ...settings, images, ...first, second, base: process.memoryUsage().rss + PICTURES };
 }
 
-function emptySeen(extractor: Extractor): Promise<Embeddings> {
+async function patchesOf(
+  extractor: Extractor,
+  settings: Required<FitSettings>,
+  inspection?: Inspection
+): Promise<Pick<FitSize, 'dimensions' | 'patchesPerImage'>> {
   const { width, height } = extractor.size;
-  return extractor.embed([new Float32Array(3 * width * height)]);
+  const { dimensions, ...grid } = await extractor.embed([new Float32Array(3 * width * height)]);
+  const whole = grid.rows * grid.columns * COPIES[settings.augment];
+  // which patches a crop leaves of a region is known with the first picture only
+  const patchesPerImage = inspection ? Math.max(1, await inspection.count(extractor.size, settings, grid)) : whole;
+  return { dimensions, patchesPerImage };
 }
 
 /**

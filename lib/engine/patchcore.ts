@@ -9,13 +9,12 @@ import { emptyRegion, inspectedRows, Inspection } from './region';
 import { checkSelfTest } from './selftest';
 import { once, type Shared } from './shared';
 import type { Runtime } from './runtime';
-import { TiledInspector, type TileParts } from './tiles';
+import { TiledInspector } from './tiles';
 import type { BankFacts, DetectorInfo, FitSettings } from './types';
 import type { Arrays, Stored } from './version';
 
 /** What is known of a memory bank before it is opened. */
 type Bank = Pick<Stored<'patchcore'>, keyof BankFacts | 'name' | 'version' | 'settings' | 'selfTest'>;
-type BankParts = TileParts & { inspection?: Inspection };
 
 /** Patches of a picture, each with the distance to its nearest neighbour in the memory bank. */
 class PatchCoreInspector implements Inspector<Prepared> {
@@ -60,8 +59,9 @@ class PatchCoreInspector implements Inspector<Prepared> {
 
 /** A memory bank with its backbone on a device, its self-test passed. */
 export interface OpenBank {
-  inspector: PatchCoreInspector;
-  parts: BankParts;
+  whole: Inspector<Prepared>;
+  /** where pictures are cut into tiles: it is used in the place of the other, and released like it */
+  tiled?: Inspector;
   parity: number;
 }
 
@@ -83,7 +83,8 @@ export async function openBank(
     const inspection = await Inspection.create(settings.region);
     const parts = { extractor: extractor.value, search, map, settings, inspection };
     const parity = await checkSelfTest(parts, arrays, selfTest.score, runtime.device.used);
-    return { inspector: new PatchCoreInspector(settings, extractor, search, map, inspection), parts, parity };
+    const whole = new PatchCoreInspector(settings, extractor, search, map, inspection);
+    return { whole, tiled: settings.tile ? new TiledInspector(parts, () => whole.release()) : undefined, parity };
   } catch (error) {
     extractor.release();
     throw error;
@@ -121,8 +122,6 @@ export async function loadPatchCore(
     extractor.release();
     throw error;
   });
-  const { inspector, parts, parity } = await openBank(runtime, extractor, stored, arrays);
-  return settings.tile
-    ? loadedDetector(info, new TiledInspector(parts, () => inspector.release()), parity, arrays)
-    : loadedDetector(info, inspector, parity, arrays);
+  const { whole, tiled, parity } = await openBank(runtime, extractor, stored, arrays);
+  return tiled ? loadedDetector(info, tiled, parity, arrays) : loadedDetector(info, whole, parity, arrays);
 }

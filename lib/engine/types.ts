@@ -64,6 +64,8 @@ export interface FitSettings {
    * relative to what is usual for good parts; its layers are found by themselves. Empty: none
    */
   secondBackbone?: string;
+  /** how much the second backbone counts in that mean, where the first one counts 1 */
+  secondWeight?: number;
   /** tensor names of the taps, shallow first; empty: catalogue or structure decides */
   layers?: string[];
   /** what each layer's numbers are multiplied with before they are joined, in the order of the layers; empty: all alike */
@@ -160,7 +162,7 @@ export interface PatchCoreInfo extends DetectorFacts, BankFacts {
   kind?: 'patchcore';
 }
 
-/** What the scores and the maps of a member of an ensemble are multiplied with, so that those of a usual good part are 1. */
+/** What the scores and the maps of a member of an ensemble are multiplied with before they are added; see `scalesOf`. */
 export interface Scale {
   score: number;
   map: number;
@@ -336,8 +338,9 @@ export interface FitPlan {
   images: number;
   /** of all images; as many as images where pictures are not cut */
   tiles: number;
-  /** of all images and their copies */
+  /** of all images and their copies; with a second backbone, of both, as the bank */
   patches: number;
+  /** length of a patch embedding, of the first backbone */
   dimensions: number;
   bankSize: number;
   /** what the network is given, pixels */

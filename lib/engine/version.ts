@@ -75,7 +75,8 @@ const FILES: { [K in DetectorKind]: string[] } = { patchcore: [], ensemble: [], 
 /** Whether what a kind needs is in its info at all: its users look into it without asking. What is of a newer kind is told when it is loaded. */
 const WHOLE: { [K in DetectorKind]: (info: StoredInfo<K>) => unknown } = {
   patchcore: info => info.settings.backbone,
-  ensemble: info => info.settings.secondBackbone && info.members.length === 2,
+  ensemble: ({ settings, members }) =>
+    settings.secondBackbone && members.length === 2 && members.every(({ scale }) => scale.score > 0 && scale.map > 0),
   onnx: info => info.network
 };
 

@@ -61,7 +61,7 @@ export interface FitSettings {
   backbone?: string;
   /**
    * another backbone, named in the same way, that looks at the pictures as well: scores and maps are the mean of what both say, each
-   * relative to what is usual for good parts; its layers are found by themselves. Empty: none
+   * relative to what is usual for good parts, the one in which these scatter less counting more; its layers are found by themselves. Empty: none
    */
   secondBackbone?: string;
   /** how much the second backbone counts in that mean, where the first one counts 1 */

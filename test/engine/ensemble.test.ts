@@ -15,6 +15,11 @@ const median = (ascending: number[]): number => {
   return (ascending[Math.floor(half)] + ascending[Math.ceil(half)]) / 2;
 };
 
+const deviation = (values: number[]): number => {
+  const mean = values.reduce((a, b) => a + b) / values.length;
+  return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1));
+};
+
 describe('two backbones', () => {
   const store = scratch();
   const engine = new Engine({ store, device: 'cpu' });
@@ -29,17 +34,19 @@ describe('two backbones', () => {
   const infoOf = async (name: string): Promise<DetectorInfo> =>
     (await engine.list()).find(info => info.name === name && info.current)!;
 
-  /** What the mean of two detectors with one backbone each has to be, where the second one counts `weight`. */
+  /** What two detectors with one backbone each have to say together, where the second one counts `weight`. */
   async function expected(names: [string, string], weight: number, image: Buffer) {
     const seen = await Promise.all(
       names.map(async name => ({ ...(await infoOf(name)).calibration, result: await score(name, image) }))
     );
-    const shares = [1 / (1 + weight), weight / (1 + weight)];
-    const mean = (of: (one: (typeof seen)[number]) => number) =>
-      seen.reduce((sum, one, i) => sum + shares[i] * of(one), 0);
+    const together = (of: (one: (typeof seen)[number]) => number, good: 'scores' | 'mapMaxima') => {
+      const [u, v] = seen.map(one => median(one[good]) / Math.max(deviation(one[good]), 0.05 * median(one[good])));
+      const [a, b] = seen.map(one => of(one) / median(one[good]));
+      return (u * a + weight * v * b) / (u + weight * v);
+    };
     return {
-      score: mean(one => one.result.score / median(one.scores)),
-      map: floats(seen[0].result).map((_, i) => mean(one => floats(one.result)[i] / median(one.mapMaxima)))
+      score: together(one => one.result.score, 'scores'),
+      map: floats(seen[0].result).map((_, i) => together(one => floats(one.result)[i], 'mapMaxima'))
     };
   }
 

@@ -22,6 +22,7 @@ export interface Evaluation {
   /** the whole process, the metrics' own memory included */
   peak_rss_mb: number;
   backbone: string;
+  second_backbone?: string;
   preset: string;
   seed: number;
   method: string;
@@ -154,6 +155,7 @@ export async function evaluate(
     score_ms_p95: rounded(percentile(times, 95)),
     peak_rss_mb: rounded(process.resourceUsage().maxRSS / 1024),
     backbone: used.backbone,
+    ...(used.secondBackbone && { second_backbone: used.secondBackbone }),
     preset: used.preset,
     seed: used.seed,
     method: used.method,

@@ -26,7 +26,8 @@ function readable(name: string, e: Evaluation, defects: DefectEvaluation[]): str
   ];
   const width = Math.max(...rows.map(([, value]) => value.length));
   const kinds = defects.map(d => [d.defect, String(d.images), fixed(d.image_auroc, 4)]);
-  const how = e.epochs === null ? `backbone ${e.backbone}, preset ${e.preset}` : `method ${e.method}`;
+  const backbones = [e.backbone, e.second_backbone].filter(Boolean).join(' and ');
+  const how = e.epochs === null ? `backbone ${backbones}, preset ${e.preset}` : `method ${e.method}`;
   return [
     `${name}: ${e.train_images} good pictures learnt, ${e.test_images} tested; ${how}, seed ${e.seed}`,
     table(

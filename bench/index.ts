@@ -11,6 +11,7 @@ import { perturbed } from '../lib/engine/perturb';
 import { completeSettings, PRESETS } from '../lib/engine/presets';
 import { Runtime } from '../lib/engine/runtime';
 import type { FitSettings } from '../lib/engine/types';
+import { graphIndexes } from './graph-index';
 import { timed } from './rounds';
 
 export interface IndexBenchOptions {
@@ -33,7 +34,21 @@ export interface IndexBenchRow {
   recall: number;
   buildS: number;
   fileMb: number;
+  /** where they are installed, and the bank is not too large to wait for them */
+  graphs: GraphRow[];
 }
+
+export interface GraphRow {
+  name: string;
+  ms: number[];
+  recall: number;
+  buildS: number;
+  /** how much the largest distance of a picture, its score, is too large at worst: a share of it */
+  worstScore: number;
+}
+
+/** Largest bank that graphs are built for; they take a minute for each 100,000 patches. */
+const GRAPHS_UP_TO = 100_000;
 
 /** Bank patches of one run of the exact comparison. */
 const TILE = 8192;
@@ -41,9 +56,9 @@ const round = (x: number): number => Math.round(x * 1e4) / 1e4;
 
 /** Search in the whole bank against search in its cells, for banks of random patches of good parts and their shifted copies. */
 export async function indexBench(options: IndexBenchOptions): Promise<IndexBenchRow[]> {
-  const { train, test, sizes = [50_000, 100_000] } = options;
+  const { train, test, sizes = [50_000, 100_000], threads = 2 } = options;
   const settings = completeSettings(options.settings);
-  const runtime = await Runtime.create('cpu', options.threads ?? 2);
+  const runtime = await Runtime.create('cpu', threads);
   const extractor = await Extractor.create(runtime, settings);
   const embed = async (picture: Picture): Promise<Float32Array> =>
     (await extractor.embed([(await extractor.prepare(picture)).input])).patches[0];
@@ -53,7 +68,7 @@ export async function indexBench(options: IndexBenchOptions): Promise<IndexBench
   await extractor.release();
   const rows: IndexBenchRow[] = [];
   for (const size of sizes)
-    rows.push(await measure(runtime, patches.subarray(0, size * dimensions), dimensions, queries, settings));
+    rows.push(await measure(runtime, patches.subarray(0, size * dimensions), dimensions, queries, settings, threads));
   return rows;
 }
 
@@ -95,7 +110,8 @@ async function measure(
   bank: Float32Array,
   dimensions: number,
   queries: Float32Array[],
-  settings: Required<FitSettings>
+  settings: Required<FitSettings>,
+  threads: number
 ): Promise<IndexBenchRow> {
   const { distance, score } = PRESETS[settings.preset];
   const rating = { neighbours: settings.neighbours, distance, score };
@@ -106,47 +122,76 @@ async function measure(
   const cells = await LargeSearch.create(runtime, bank, dimensions, rating);
   const buildS = (performance.now() - start) / 1000;
   const cellsMs = await timed(queries, patches => cells.search(patches), 1);
-  const recall = await recallOf(runtime, cells, bank, dimensions, queries);
+  const exact = await exactNearest(runtime, bank, dimensions, queries);
+  const found: ArrayLike<number>[] = [];
+  for (const patches of queries) found.push((await cells.search(patches)).nearest);
+  const { recall } = compare(exact, found, bank, dimensions, queries);
   const fileMb = Object.values(cells.arrays()).reduce((sum, array) => sum + encodeNpy(array).length / 1e6, 0);
   await cells.release();
   const size = bank.length / dimensions;
-  return { bank: size, dimensions, wholeMs, cellsMs, recall, buildS: round(buildS), fileMb: round(fileMb) };
+  const graphs: GraphRow[] = [];
+  for (const { name, nearest, buildS: seconds } of size > GRAPHS_UP_TO ? [] : graphIndexes(bank, dimensions, threads)) {
+    const ms = await timed(queries, async patches => nearest(patches), 1);
+    const agreement = compare(exact, queries.map(nearest), bank, dimensions, queries);
+    graphs.push({ name, ms, buildS: round(seconds), ...agreement });
+  }
+  return { bank: size, dimensions, wholeMs, cellsMs, recall, buildS: round(buildS), fileMb: round(fileMb), graphs };
 }
 
-async function recallOf(
+/** Rows of the bank nearest to each patch, in tiles; by the same arithmetic as the engine's exact search. */
+async function exactNearest(
   runtime: Runtime,
-  cells: LargeSearch,
   bank: Float32Array,
   dimensions: number,
   queries: Float32Array[]
-): Promise<number> {
+): Promise<Int32Array[]> {
   const session = await runtime.session(nearestRowsGraph(dimensions, 1));
   const norms = squaredLengths(bank, dimensions);
-  let close = 0;
-  let all = 0;
+  const rows: Int32Array[] = [];
   for (const patches of queries) {
     const best = new Float32Array(patches.length / dimensions).fill(Infinity);
     const nearest = new Int32Array(best.length);
     for (let from = 0; from < norms.length; from += TILE) {
-      const rows = bank.subarray(from * dimensions, (from + TILE) * dimensions);
-      const { values, indices } = await session.run(feeds(patches, rows, norms.subarray(from, from + TILE)));
+      const part = bank.subarray(from * dimensions, (from + TILE) * dimensions);
+      const { values, indices } = await session.run(feeds(patches, part, norms.subarray(from, from + TILE)));
       values.data.forEach((value, i) => {
         if (value >= best[i]) return;
         best[i] = value;
         nearest[i] = from + indices.data[i];
       });
     }
+    rows.push(nearest);
+  }
+  await session.release();
+  return rows;
+}
+
+/** How often the nearest distance was found, within a thousandth, and how far off the largest one of a picture is at worst. */
+function compare(
+  exact: ArrayLike<number>[],
+  found: ArrayLike<number>[],
+  bank: Float32Array,
+  dimensions: number,
+  queries: Float32Array[]
+): { recall: number; worstScore: number } {
+  let close = 0;
+  let all = 0;
+  let worstScore = 0;
+  queries.forEach((patches, picture) => {
     const distance = (patch: number, row: number): number => {
       let sum = 0;
       for (let d = 0; d < dimensions; d++) sum += (patches[patch * dimensions + d] - bank[row * dimensions + d]) ** 2;
       return Math.sqrt(sum);
     };
-    const found = await cells.search(patches);
-    nearest.forEach((row, patch) => {
-      if (distance(patch, found.nearest[patch]) <= distance(patch, row) * 1.001) close++;
-    });
-    all += nearest.length;
-  }
-  await session.release();
-  return round(close / all);
+    let [right, given] = [0, 0];
+    for (let patch = 0; patch < exact[picture].length; patch++) {
+      const [a, b] = [distance(patch, exact[picture][patch]), distance(patch, found[picture][patch])];
+      if (b <= a * 1.001) close++;
+      right = Math.max(right, a);
+      given = Math.max(given, b);
+    }
+    all += exact[picture].length;
+    worstScore = Math.max(worstScore, given / right - 1);
+  });
+  return { recall: round(close / all), worstScore: round(worstScore) };
 }

@@ -54,7 +54,7 @@ export interface PeerResult {
 }
 
 const FOLDER = path.resolve(__dirname, '../../bench/peers');
-const PYTHON = path.join(FOLDER, '.venv/bin/python');
+export const PYTHON = path.join(FOLDER, '.venv/bin/python');
 
 /** A line that says how to install the peers, where they are not. */
 export function peersMissing(): string | undefined {

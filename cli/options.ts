@@ -62,6 +62,12 @@ export const SETTINGS: Record<string, Option> = {
     value: 'B',
     help: 'embedded (default), an id of goodparts models list, or an .onnx file'
   },
+  'second-backbone': {
+    type: 'string',
+    value: 'B',
+    help: 'another one that looks at the pictures as well; scores and maps are the mean of both; default none'
+  },
+  'second-weight': { type: 'string', value: 'N', help: 'how much it counts, where the first one counts 1; default 1' },
   layers: {
     type: 'string',
     value: 'A,B',
@@ -166,7 +172,10 @@ async function regionOf(mask: string | undefined): Promise<FitSettings['region']
 /** Only what was asked for; the preset fills in the rest. @throws GoodpartsError `path-missing` for a mask that is not there */
 export async function fitSettings(args: Arguments): Promise<FitSettings> {
   const preset = args.choice('preset', PRESETS);
-  const backbone = args.text('backbone');
+  const [backbone, secondBackbone] = ['backbone', 'second-backbone'].map(option => {
+    const named = args.text(option);
+    return named && backboneOf(named, storeOf(args));
+  });
   const network = args.text('network');
   const size = args.text('size');
   const { width, height } = size === undefined ? {} : sizeOf(size);
@@ -174,7 +183,9 @@ export async function fitSettings(args: Arguments): Promise<FitSettings> {
     method: args.choice('method', METHODS),
     epochs: args.number('epochs'),
     preset,
-    backbone: backbone === undefined ? backbone : backboneOf(backbone, storeOf(args)),
+    backbone,
+    secondBackbone,
+    secondWeight: args.number('second-weight'),
     layers: args
       .text('layers')
       ?.split(',')

@@ -22,8 +22,12 @@ export interface Evaluation {
   /** the whole process, the metrics' own memory included */
   peak_rss_mb: number;
   backbone: string;
+  second_backbone?: string;
   preset: string;
   seed: number;
+  method: string;
+  /** that were gone through, where a network was trained */
+  epochs: number | null;
 }
 
 export interface DefectEvaluation {
@@ -151,8 +155,11 @@ export async function evaluate(
     score_ms_p95: rounded(percentile(times, 95)),
     peak_rss_mb: rounded(process.resourceUsage().maxRSS / 1024),
     backbone: used.backbone,
+    ...(used.secondBackbone && { second_backbone: used.secondBackbone }),
     preset: used.preset,
-    seed: used.seed
+    seed: used.seed,
+    method: used.method,
+    epochs: fit.training?.epoch ?? null
   };
   const kinds = [...new Set(defective.map(i => i.defect))];
   const defects = kinds.map(defect => ({

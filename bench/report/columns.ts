@@ -42,6 +42,7 @@ export const COLUMNS: Record<string, Record<string, string>> = {
   },
   growth: {
     images: 'pictures',
+    size: 'px',
     seconds: 's',
     peakMb: 'peak, MB',
     bank: 'bank, patches',

@@ -136,6 +136,12 @@ const growthLines: [key: string, title: string][] = [
   ['seconds', 'fit, s']
 ];
 
+/** Those of the size that most pictures were fitted at: a line joins what can be compared. */
+const oneSize = (rows: Row[]): Row[] => {
+  const most = rows.reduce((a, b) => (Number(b.images) > Number(a.images) ? b : a));
+  return rows.filter(row => row.size === most.size);
+};
+
 const bankLines = {
   x: 'bank',
   lines: { wholeMs: 'whole bank', cellsMs: 'in cells' },
@@ -183,7 +189,9 @@ export const PLOTS: Record<string, Plot> = {
     section: 'growth',
     title: 'How a detector grows with the pictures it learns from',
     draw: rows =>
-      growthLines.flatMap(([key, title]) => points(rows, { x: 'images', lines: { [key]: title }, titles: ['', ''] })),
+      growthLines.flatMap(([key, title]) =>
+        points(oneSize(rows), { x: 'images', lines: { [key]: title }, titles: ['', ''] })
+      ),
     spec: data => ({
       data: { values: data },
       columns: 2,

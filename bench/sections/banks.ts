@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import { apart } from '../apart';
 import type { Context } from '../context';
-import { indexBench, type IndexBenchRow } from '../index';
+import { indexBench, type GraphRow, type IndexBenchRow } from '../index';
 import type { Row, SectionResult } from '../result';
 import { round, spread } from '../rounds';
 
@@ -32,9 +32,20 @@ export async function run({ options, pictures, tests }: Context): Promise<Sectio
       found.flat().filter(row => row.bank === bank)
     )
   );
+  const graphs = found.flat().flatMap(({ bank, graphs }) => graphs.map(graph => ({ bank, graph })));
+  const names = [...new Set(graphs.map(({ graph }) => graph.name))];
   return {
     rows,
-    notes: ['Embedded backbone, patches of the training pictures and of shifted, lit and mirrored copies.']
+    notes: [
+      'Embedded backbone, patches of the training pictures and of shifted, lit and mirrored copies.',
+      ...(names.length ? [] : ['Graph indexes were not there to compare: `npm i --no-save hnswlib-node usearch`.']),
+      ...names.flatMap(name =>
+        all
+          .map(bank => graphs.filter(row => row.bank === bank && row.graph.name === name).map(({ graph }) => graph))
+          .filter(rows => rows.length > 0)
+          .map((rows, i) => noteOf(name, all[i], rows))
+      )
+    ]
   };
 }
 
@@ -47,4 +58,13 @@ function rowOf(bank: number, rows: IndexBenchRow[]): Row {
     buildSeconds: spread(rows.map(row => row.buildS)),
     fileMb: round(rows[0].fileMb)
   };
+}
+
+function noteOf(name: string, bank: number, rows: GraphRow[]): string {
+  const { median, p5, p95 } = spread(rows.flatMap(row => row.ms));
+  const { recall, buildS, worstScore } = rows[0];
+  return (
+    `Graph index ${name}, ${bank.toLocaleString('en-US')} patches: ${median} ms (${p5} to ${p95}), nearest found ${recall}, ` +
+    `score up to ${round(100 * worstScore)} % too high, built in ${buildS} s.`
+  );
 }

@@ -1,8 +1,15 @@
 import path from 'node:path';
+import type { DetectorInfo } from '../../lib/engine';
 import { EXIT, type Command } from '../command';
 import { engineOptions, STORE } from '../options';
 import { note, print, printJson, table } from '../output';
 import { withEngine } from '../run';
+
+const backbonesOf = ({ backbone, secondBackbone }: DetectorInfo['settings']): string =>
+  [backbone, secondBackbone]
+    .filter(Boolean)
+    .map(name => path.basename(name))
+    .join(' + ');
 
 export const list: Command = {
   summary: 'the detectors in the store and their versions',
@@ -24,7 +31,7 @@ export const list: Command = {
             created,
             images,
             info.kind === 'onnx' ? '' : info.bankSize,
-            info.kind === 'onnx' ? info.network.source.file : path.basename(settings.backbone),
+            info.kind === 'onnx' ? info.network.source.file : backbonesOf(settings),
             info.kind === 'onnx' ? info.network.format : settings.preset,
             `${settings.inputWidth}x${settings.inputHeight}`
           ])

@@ -4,6 +4,7 @@ import { CatalogueEntry, entryOf, filesOf, isBackboneId, readCatalogue } from '.
 import { GoodpartsError } from '../engine/errors';
 import { backboneFolder, IMPORTED, importedSum, libraryFolder } from '../engine/library';
 import { DetectorStore } from '../engine/store';
+import type { DetectorInfo } from '../engine/types';
 import { lockedBytes } from './lock';
 import { bytesOf } from './pull';
 import { partBytes } from './transfer';
@@ -85,7 +86,8 @@ async function listImported(id: string, store: string): Promise<ListedBackbone |
 /** The detectors of a store that have a version that was fitted with this backbone. */
 export async function usersOf(id: string, store: string): Promise<string[]> {
   const detectors = await new DetectorStore(path.resolve(store)).list();
-  return [...new Set(detectors.filter(({ settings }) => settings.backbone === id).map(({ name }) => name))];
+  const needs = ({ settings }: DetectorInfo): boolean => [settings.backbone, settings.secondBackbone].includes(id);
+  return [...new Set(detectors.filter(needs).map(({ name }) => name))];
 }
 
 /**

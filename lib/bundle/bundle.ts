@@ -3,11 +3,11 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { importBackbone } from '../backbones/import';
-import { entryOf, filesOf, isBackboneId } from '../engine/catalogue';
+import { entryOf, fileOfSum, filesOf, isBackboneId } from '../engine/catalogue';
 import { GoodpartsError } from '../engine/errors';
-import { locateBackbone } from '../engine/library';
+import { locateBackbone, sumOf } from '../engine/library';
 import { checkName, DetectorStore, type Stored, type StoredInfo } from '../engine/store';
-import type { DetectorInfo } from '../engine/types';
+import type { DetectorInfo, FitSettings } from '../engine/types';
 import { pack, unpack, unreadable } from './tar';
 
 /** More than this a bundle does not hold, unpacked. */
@@ -23,7 +23,7 @@ async function within<T>(beside: string, use: (folder: string) => Promise<T>): P
 }
 
 /**
- * Writes a version (the current one by default) with its provenance, and with its backbone unless that is the embedded one.
+ * Writes a version (the current one by default) with its provenance, and with its backbones, but for the embedded one.
  * @param store folder of the detector store
  * @returns the version
  * @throws GoodpartsError `detector-*`, `backbone-*`, `store-write`
@@ -33,9 +33,9 @@ export async function exportBundle(store: string, name: string, file: string, ve
   const wanted = version ?? (await source.current(name));
   const { info, arrays, files } = await source.read(name, wanted);
   await within(os.tmpdir(), async folder => {
-    const backbone = await carried(info.settings.backbone, source.folder, folder);
+    const backbones = await carried(info.settings, source.folder, folder);
     const imported = info.imported ?? { name, version: wanted };
-    await new DetectorStore(folder).save({ ...moved(info, backbone), imported }, arrays, files);
+    await new DetectorStore(folder).save({ ...moved(info, backbones), imported }, arrays, files);
     await pack(folder, file).catch((error: Error) => {
       throw new GoodpartsError('store-write', `The bundle ${file} cannot be written: ${error.message}.`);
     });
@@ -44,17 +44,32 @@ export async function exportBundle(store: string, name: string, file: string, ve
 }
 
 /** What a version says of itself, without its place in a store. */
-function moved({ version: _version, current: _current, ...info }: Stored, backbone: string): StoredInfo {
-  return { ...info, settings: { ...info.settings, backbone } } as StoredInfo;
+function moved({ version: _version, current: _current, ...info }: Stored, backbones: Backbones): StoredInfo {
+  return { ...info, settings: { ...info.settings, ...backbones } } as StoredInfo;
 }
 
-/** Puts the backbone of a setting into another store. @returns what it is called there */
-async function carried(setting: string, from: string, to: string): Promise<string> {
+type Backbones = Pick<FitSettings, 'backbone' | 'secondBackbone'>;
+
+/** Puts the backbones of a version into another store. @returns what they are called there */
+async function carried(
+  { backbone, secondBackbone }: Required<Backbones>,
+  from: string,
+  to: string
+): Promise<Backbones> {
+  const first = await carriedOne(backbone, from, to);
+  if (!secondBackbone) return { backbone: first };
+  const same = secondBackbone === backbone;
+  return { backbone: first, secondBackbone: same ? first : await carriedOne(secondBackbone, from, to, first) };
+}
+
+/** @param taken id that is another's already: two files of different folders may have one name */
+async function carriedOne(setting: string, from: string, to: string, taken?: string): Promise<string> {
   if (setting === 'embedded') return setting;
   const place = await locateBackbone(setting, from);
   const entry = isBackboneId(setting) ? entryOf(setting) : undefined;
   const files = entry ? filesOf(entry).map(({ name }) => name) : [path.basename(place)];
-  const given = isBackboneId(setting) && !entry ? { id: setting } : {};
+  const clash = taken === path.basename(place, '.onnx') && !fileOfSum(await sumOf(place));
+  const given = isBackboneId(setting) && !entry ? { id: setting } : clash ? { id: `${taken}-second` } : {};
   let id = setting;
   for (const name of files) ({ id } = await importBackbone(path.join(path.dirname(place), name), to, given));
   return id;
@@ -78,8 +93,8 @@ export async function importBundle(store: string, file: string, as?: string): Pr
     const { info, arrays, files } = await source.read(found.name, found.version);
     const name = checkName(as ?? found.name);
     await target.checkWritable(name);
-    const backbone = await carried(info.settings.backbone, folder, target.folder);
-    const version = await target.save({ ...moved(info, backbone), name }, arrays, files);
+    const backbones = await carried(info.settings, folder, target.folder);
+    const version = await target.save({ ...moved(info, backbones), name }, arrays, files);
     return target.info(name, version);
   });
 }

@@ -2,7 +2,8 @@ import type { Distances, SearchHead } from './head';
 import { argmax, type PairDistances } from './pairs';
 import { PRESETS, type Preset } from './presets';
 import type { Sample } from './sample';
-import type { PresetName } from './types';
+import { percentile } from './threshold';
+import type { Calibration, PresetName } from './types';
 
 /** The memory bank while it is being made. */
 export interface Bank {
@@ -31,6 +32,41 @@ export interface LeaveOneOut {
 
 /** Patch distances of one image, or of a tile of it, [P], and its score. */
 export type Scored = Pick<Distances, 'distances' | 'score'>;
+
+/** What a good image gives: its score, and the maps of its tiles at the network input's size; NaN was not inspected. */
+export interface Seen {
+  score: number;
+  maps: Float32Array[];
+}
+
+/** What good images score, and what their maps show. @param seen what each of them gives, by its place */
+export async function calibrationOf(
+  method: Calibration['method'],
+  count: number,
+  seen: (index: number) => Promise<Seen>
+): Promise<Calibration> {
+  const scores: number[] = [];
+  const mapMaxima: number[] = [];
+  const values: number[] = [];
+  for (let image = 0; image < count; image++) {
+    const { score, maps } = await seen(image);
+    let highest = 0;
+    for (const map of maps) {
+      const data = map.filter(value => !Number.isNaN(value));
+      highest = data.reduce((a, b) => Math.max(a, b), highest);
+      for (let i = 0; i < data.length; i += 61 * maps.length) values.push(data[i]);
+    }
+    scores.push(score);
+    mapMaxima.push(highest);
+  }
+  const ascending = (a: number[]): number[] => a.sort((x, y) => x - y);
+  return {
+    method,
+    scores: ascending(scores),
+    mapMaxima: ascending(mapMaxima),
+    mapMedian: percentile(ascending(values), 50)
+  };
+}
 
 /** An image's score from those of its tiles: what the preset does with patches, done with the patches of all of them. */
 export function imageScore(tiles: Scored[], preset: PresetName): number {

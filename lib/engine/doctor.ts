@@ -66,12 +66,7 @@ export function doctorChecks(
   subject?: DoctorSubject
 ): Promise<DoctorCheck>[] {
   const meant = subject
-    ? [
-        check('Settings', () => describeSettings(subject)),
-        subject.settings.network
-          ? check('Network', () => loadsNetwork(runtime, subject.settings))
-          : check('Backbone', () => loadsBackbone(runtime, backbones, subject.settings))
-      ]
+    ? [check('Settings', () => describeSettings(subject)), ...networkChecks(runtime, backbones, subject.settings)]
     : [];
   return [
     check('Node.js', () => `${process.version} on ${process.platform} ${process.arch}`),
@@ -81,6 +76,14 @@ export function doctorChecks(
     check('Self-test', () => compareSelfTest(runtime)),
     check('Detector store', () => writable(store))
   ];
+}
+
+function networkChecks(runtime: Runtime, store: string, settings: FitSettings): Promise<DoctorCheck>[] {
+  if (settings.network) return [check('Network', () => loadsNetwork(runtime, settings))];
+  const { backbone, layers, secondBackbone } = settings;
+  const first = check('Backbone', () => loadsBackbone(runtime, store, { backbone, layers }));
+  if (!secondBackbone) return [first];
+  return [first, check('Second backbone', () => loadsBackbone(runtime, store, { backbone: secondBackbone }))];
 }
 
 function describeDevice({ device, version }: Runtime): string {

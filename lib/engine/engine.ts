@@ -3,6 +3,7 @@ import type { Lease } from './cache';
 import type { Urgency } from './deadline';
 import type { Detector, LoadParts } from './detector';
 import { doctorChecks, type DoctorSubject } from './doctor';
+import { memberSettings } from './ensemble';
 import { GoodpartsError } from './errors';
 import { exportOnnx } from './export';
 import type { Extractor } from './features';
@@ -132,45 +133,47 @@ export class Engine {
     }
     if (trains)
       return startTraining({ ...(await this.place(complete)), name, store, limits: engine.limits ?? {}, options });
-    const lease = await this.extractor(complete);
-    const { size } = lease.value;
+    const leases = await this.extractorsOf(complete);
+    const [{ value: first }] = leases;
+    const { size } = first;
     let note: string | undefined;
     let checkMemory: MemoryCheck;
     try {
-      note = otherSize(settings, complete, lease.value);
+      note = otherSize(settings, complete, first);
       await store.checkWritable(name);
-      checkMemory = await memoryCheck(lease.value, complete, engine.maxMemory, options.images, inspection);
+      const extractors = leases.map(lease => lease.value);
+      checkMemory = await memoryCheck(extractors, complete, engine.maxMemory, options.images, inspection);
       checkMemory(0, 0);
     } catch (error) {
-      lease.release();
+      leases.forEach(lease => lease.release());
       throw error;
     }
-    const open = (extractor: Lease<Extractor>, fitOptions: FitOptions): FitSession =>
+    const open = (used: Lease<Extractor>[], fitOptions: FitOptions): FitSession =>
       leased(
         new PatchCoreFit({
           name,
           settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
           runtime,
-          extractor: extractor.value,
+          extractors: used.map(lease => lease.value),
           inspection,
           store,
           limits: engine.limits ?? {},
           checkMemory,
           options: fitOptions
         }),
-        extractor,
+        () => used.forEach(lease => lease.release()),
         note
       );
-    if (complete.precision === 'float32') return open(lease, options);
+    if (complete.precision === 'float32') return open(leases, options);
     const quantized: Int8Parts['quantized'] = ranges => this.extractor(complete, ranges);
     return Int8Fit.create({
       runtime,
-      exact: lease,
+      exact: leases[0],
       settings: complete,
       limits: engine.limits ?? {},
       options,
       quantized,
-      open
+      open: (lease, fitOptions) => open([lease], fitOptions)
     });
   }
 
@@ -273,16 +276,17 @@ export class Engine {
     if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
     if (complete.method !== 'patchcore') return planTraining(await this.place(complete), request);
     const inspection = await Inspection.create(complete.region);
-    const lease = await this.extractor(complete);
+    const leases = await this.extractorsOf(complete);
     try {
-      const { width: inputWidth, height: inputHeight } = lease.value.size;
+      const extractors = leases.map(lease => lease.value);
+      const { width: inputWidth, height: inputHeight } = extractors[0].size;
       const fitted = { ...complete, inputWidth, inputHeight };
-      const plan = await planFit(await this.resources.runtime(), lease.value, fitted, request, inspection);
-      const bound = await fitBound(lease.value, fitted, plan.tiles, inspection);
+      const plan = await planFit(await this.resources.runtime(), extractors, fitted, request, inspection);
+      const bound = await fitBound(extractors, fitted, plan.tiles, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
     } finally {
-      lease.release();
+      leases.forEach(lease => lease.release());
     }
   }
 
@@ -315,6 +319,29 @@ export class Engine {
   private async extractor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>> {
     const backbone = await locateBackbone(settings.backbone, this.backbones);
     return this.resources.extractor({ ...settings, backbone }, ranges);
+  }
+
+  /**
+   * Those of the backbones of a fit, one or two.
+   * @throws GoodpartsError `backbone-size` where the second one cannot take pictures of the size that the first one takes
+   */
+  private async extractorsOf(settings: Required<FitSettings>): Promise<Lease<Extractor>[]> {
+    const first = await this.extractor(settings);
+    const { width, height } = first.value.size;
+    const [, own] = memberSettings({ ...settings, inputWidth: width, inputHeight: height });
+    if (!own) return [first];
+    const second = await this.extractor(own).catch((error: unknown) => {
+      first.release();
+      throw error;
+    });
+    const { size } = second.value;
+    if (size.width === width && size.height === height) return [first, second];
+    [first, second].forEach(lease => lease.release());
+    throw new GoodpartsError(
+      'backbone-size',
+      `Two backbones look at pictures of one size, but ${settings.backbone} takes ${width} x ${height} pixels and ${own.backbone} ` +
+        `${size.width} x ${size.height}. Set the input size to ${size.width} x ${size.height}, or choose another second backbone.`
+    );
   }
 
   /** The current version of each. One that cannot be loaded is left out as long as there is another. */
@@ -370,8 +397,8 @@ function otherSize(
   return `${why}: ${size.width} x ${size.height} is used instead of ${inputWidth} x ${inputHeight}.`;
 }
 
-/** The fit, which gives its extractor back when it ends, and says what is to be noted. */
-function leased(fit: PatchCoreFit, extractor: Lease<Extractor>, note?: string): FitSession {
+/** The fit, which gives back what it was lent when it ends, and says what is to be noted. */
+function leased(fit: PatchCoreFit, release: () => void, note?: string): FitSession {
   return {
     get images() {
       return fit.images;
@@ -381,10 +408,10 @@ function leased(fit: PatchCoreFit, extractor: Lease<Extractor>, note?: string): 
       fit
         .finish()
         .then(result => ({ ...result, ...(note && { note }) }))
-        .finally(extractor.release),
+        .finally(release),
     abort: () => {
       fit.abort();
-      extractor.release();
+      release();
     }
   };
 }

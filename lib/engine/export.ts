@@ -39,6 +39,11 @@ export interface ExportParts {
  */
 export async function exportOnnx({ stored, extractor, limit }: ExportParts): Promise<Uint8Array> {
   const { info, arrays } = stored;
+  if (info.kind === 'ensemble')
+    throw new GoodpartsError(
+      'export-kind',
+      `Detector "${info.name}" has a second backbone, which an exported network cannot hold. Fit one with each backbone by itself.`
+    );
   if (info.kind && info.kind !== 'patchcore')
     throw new GoodpartsError(
       'export-kind',

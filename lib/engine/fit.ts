@@ -1,29 +1,27 @@
 import { Aligner } from './align';
-import { embedAugmented, type Learned } from './augment';
-import { Bank, imageScore, leaveOneOut, Scored } from './calibrate';
+import type { Learned } from './augment';
+import { BankFit } from './bankfit';
+import { calibrationOf } from './calibrate';
 import { decode, Picture } from './decode';
 import type { FitOptions, FitSession } from './engine';
+import { combined, memberSettings, scalesOf } from './ensemble';
 import { GoodpartsError } from './errors';
 import type { Extractor } from './features';
-import { MapHead, createSearch, SearchHead } from './head';
+import { MapHead } from './head';
 import type { MemoryCheck } from './memory';
-import { PairDistances } from './pairs';
-import { PatchPool } from './pool';
-import { PRESETS } from './presets';
-import { perturbed } from './perturb';
-import { inspectedRows, type Inspection } from './region';
+import type { Inspection } from './region';
 import type { Runtime } from './runtime';
-import { runSelfTest, selfTestArrays, selfTestPicture } from './selftest';
 import type { DetectorStore } from './store';
-import { percentile } from './threshold';
 import { tileCount, tilesOf } from './tiles';
 import type { Calibration, FitResult, FitSettings, FitStage, ImageInput, ImageLimits } from './types';
+import { prefixed, type Arrays, type StoredInfo } from './version';
 
 interface FitParts {
   name: string;
   settings: Required<FitSettings>;
   runtime: Runtime;
-  extractor: Extractor;
+  /** one; with a second backbone, two */
+  extractors: Extractor[];
   /** undefined: everything is inspected */
   inspection?: Inspection;
   store: DetectorStore;
@@ -33,27 +31,36 @@ interface FitParts {
   options: FitOptions;
 }
 
-/** A fit under way; see FitSession for the contract. */
+/** A fit under way; see FitSession for the contract. With a second backbone the same pictures make two banks. */
 export class PatchCoreFit implements FitSession {
-  private pool: PatchPool | undefined;
-  /** images are put into the pool one after the other, however they are added */
+  private readonly members: BankFit[];
+  /** images are put into the pools one after the other, however they are added */
   private turn: Promise<void> = Promise.resolve();
   private aligning: Promise<unknown> = Promise.resolve();
   private aligner: Aligner | undefined;
   private added = 0;
   /** of all images */
   private tiles = 0;
-  /** patches of all images and their copies */
-  private patches = 0;
-  /** of each image, its patches' numbers */
-  private numbers = 0;
-  private grid: Omit<Learned, 'patches'> | undefined;
   /** kept only while it is the only one, to calibrate a detector of a single image */
   private first: Picture | undefined;
   private imagesMs = 0;
   private state: 'open' | 'finishing' | 'closed' = 'open';
 
-  constructor(private readonly parts: FitParts) {}
+  constructor(private readonly parts: FitParts) {
+    const { runtime, settings, inspection, store, name, options } = parts;
+    const folder = store.home(name);
+    this.members = memberSettings(settings).map(
+      (own, i) =>
+        new BankFit({
+          runtime,
+          extractor: parts.extractors[i],
+          settings: own,
+          inspection,
+          folder,
+          signal: options.signal
+        })
+    );
+  }
 
   get images(): number {
     return this.added;
@@ -88,17 +95,17 @@ export class PatchCoreFit implements FitSession {
     return done;
   }
 
-  /** The patches of a tile and its copies. */
-  private learn(tile: Picture): Promise<Learned> {
-    const { extractor, settings, inspection } = this.parts;
-    return embedAugmented(extractor, tile, settings.augment, inspection);
+  /** The patches of a tile and its copies, as each member sees them. */
+  private async learn(tile: Picture): Promise<Learned[]> {
+    const learned: Learned[] = [];
+    for (const member of this.members) learned.push(await member.learn(tile));
+    return learned;
   }
 
   /** A failure in here ends the fit, as nobody can say what of the image is in the file. */
-  private async take(picture: Picture, first: Learned, others: Iterable<Picture>): Promise<void> {
+  private async take(picture: Picture, first: Learned[], others: Iterable<Picture>): Promise<void> {
     this.check();
-    const { patches, ...grid } = first;
-    this.checkShape(picture, patches[0].length, grid);
+    this.members.forEach((member, i) => member.checkShape(picture, first[i]));
     try {
       const tiles = tileCount(picture, this.parts.settings);
       await this.put(first, 0, tiles);
@@ -112,34 +119,10 @@ export class PatchCoreFit implements FitSession {
     this.first = this.added++ ? undefined : picture;
   }
 
-  private async put({ patches, ...grid }: Learned, tile: number, tiles: number): Promise<void> {
-    const { name, runtime, settings, store, options } = this.parts;
-    const { dimensions } = grid;
-    this.pool ??= await PatchPool.create(runtime, {
-      folder: store.home(name),
-      dimensions,
-      patchesPerTile: patches[0].length / dimensions,
-      bankSize: settings.bankSize,
-      memoryLimit: settings.memoryLimit,
-      seed: settings.seed,
-      signal: options.signal
-    });
-    await this.pool.add(patches[0], tile, tiles);
-    this.patches += patches[0].length / dimensions;
-    this.grid = grid;
+  private async put(learned: Learned[], tile: number, tiles: number): Promise<void> {
+    const sampleSize = Math.max(...learned.map(({ patches, dimensions }) => patches[0].length / dimensions));
+    for (const [i, member] of this.members.entries()) await member.put(learned[i], tile, tiles, sampleSize);
     this.check();
-  }
-
-  /** With a region all pictures must have the same patches inside; they have, unless a crop or a turn meets another shape of picture. */
-  private checkShape({ width, height }: Picture, numbers: number, { inside }: Omit<Learned, 'patches'>): void {
-    if (!this.grid) this.numbers = numbers;
-    const others = this.grid?.inside?.patches;
-    const same = !others || (numbers === this.numbers && inside!.patches.every((p, i) => p === others[i]));
-    if (!same)
-      throw new GoodpartsError(
-        'region-shape',
-        `This picture of ${width} x ${height} pixels has another shape than the ones before: the region lies otherwise in it. Fit with pictures of one shape, or without crop and turned copies.`
-      );
   }
 
   async finish(): Promise<FitResult> {
@@ -161,54 +144,32 @@ export class PatchCoreFit implements FitSession {
   private async close(): Promise<void> {
     this.state = 'closed';
     this.first = undefined;
-    await this.pool?.close();
+    await Promise.all(this.members.map(member => member.close()));
   }
 
   private async build(): Promise<FitResult> {
     const start = performance.now();
     const lap = stopwatch();
-    const bank = await this.chooseBank();
-    const coresetMs = lap();
-    const { runtime, settings, name, store, extractor, inspection } = this.parts;
-    const { dimensions } = this.grid!;
-    const search = await createSearch(runtime, bank.data, dimensions, settings);
+    const { runtime, name, store } = this.parts;
     const map = await MapHead.create(runtime);
     try {
-      const calibration = await this.calibrate(bank, search, map);
+      for (const member of this.members) await member.choose((done, total) => this.report('coreset', done, total));
+      const coresetMs = lap();
+      const [calibration, own] = await this.calibrate(map);
       const calibrationMs = lap();
       this.report('save', 0, 1);
-      const picture = selfTestPicture();
-      const selfTest = await runSelfTest({ extractor, search, map, settings, inspection }, picture);
-      const info = {
-        name,
-        kind: 'patchcore' as const,
-        created: new Date().toISOString(),
-        settings,
-        images: this.images,
-        bankSize: bank.origin.length,
-        dimensions,
-        backboneSha256: extractor.backbone.sha256,
-        calibration,
-        selfTest: { score: selfTest.score }
-      };
-      const arrays = {
-        bank: { data: bank.data, shape: [bank.origin.length, dimensions] },
-        'bank-origin': { data: bank.origin, shape: [bank.origin.length] },
-        ...search.arrays(),
-        ...(extractor.ranges && { ranges: extractor.ranges }),
-        ...this.aligner?.arrays(),
-        ...selfTestArrays(picture, selfTest)
-      };
+      const { info, arrays } = await this.stored(map, calibration, own);
       this.check();
       const version = await store.save(info, arrays);
       this.report('save', 1, 1);
+      const banks = this.members.map(member => member.bank!);
       return {
         name,
         version,
         images: this.images,
-        patches: this.patches,
-        bankSize: bank.origin.length,
-        radius: bank.radius,
+        patches: sum(this.members.map(member => member.patches)),
+        bankSize: sum(banks.map(bank => bank.origin.length)),
+        radius: Math.max(...banks.map(bank => bank.radius)),
         calibration,
         device: runtime.device,
         timing: rounded({
@@ -220,82 +181,53 @@ export class PatchCoreFit implements FitSession {
         })
       };
     } finally {
-      await Promise.all([search.release(), map.release()]);
+      await Promise.all([map, ...this.members].map(part => part.release()));
     }
   }
 
-  private async chooseBank(): Promise<Bank> {
-    const { settings } = this.parts;
-    const wanted = Math.max(1, Math.floor(this.patches * settings.coresetRatio));
-    const count = settings.bankSize ? Math.min(wanted, settings.bankSize) : wanted;
-    this.report('coreset', 0, count);
-    const { anchors } = PRESETS[settings.preset];
-    return this.pool!.choose(count, anchors, done => this.report('coreset', done, count));
-  }
-
-  /**
-   * Scores of the good images, each without its own patches, as they would find themselves at distance zero. A single image has
-   * nobody else: slightly shifted and lit copies of it stand in.
-   */
-  private async calibrate(bank: Bank, search: SearchHead, map: MapHead): Promise<Calibration> {
-    const found = this.images === 1 ? await this.searchCopies(search) : await this.leaveOneOut(bank, search);
-    const mapMaxima: number[] = [];
-    const values: number[] = [];
-    for (const tiles of found) {
-      const { inside } = this.grid!;
-      let highest = 0;
-      for (const { distances } of tiles) {
-        const all = await map.inInput(distances, this.grid!, this.parts.settings, inside);
-        const data = inside ? all.data.filter(v => !Number.isNaN(v)) : all.data;
-        highest = data.reduce((a, b) => Math.max(a, b), highest);
-        for (let i = 0; i < data.length; i += 61 * tiles.length) values.push(data[i]);
-      }
-      mapMaxima.push(highest);
-    }
-    const ascending = (a: number[]): number[] => a.sort((x, y) => x - y);
-    return {
-      method: this.images === 1 ? 'perturbed' : 'leave-one-out',
-      scores: ascending(found.map(tiles => imageScore(tiles, this.parts.settings.preset))),
-      mapMaxima: ascending(mapMaxima),
-      mapMedian: percentile(ascending(values), 50)
-    };
-  }
-
-  private async searchCopies(search: SearchHead): Promise<Scored[][]> {
-    const found: Scored[][] = [];
-    for await (const copy of perturbed(this.first!)) {
-      const tiles: Scored[] = [];
-      for (const tile of tilesOf(copy, this.parts.settings)) {
-        this.check();
-        tiles.push(await search.search(await this.embed(tile)));
-      }
-      found.push(tiles);
-    }
-    return found;
-  }
-
-  private async leaveOneOut(bank: Bank, search: SearchHead): Promise<Scored[][]> {
-    const { runtime, settings } = this.parts;
-    const { dimensions, rows, columns, inside } = this.grid!;
-    const perTile = inside?.patches.length ?? rows * columns;
-    const pairs = await PairDistances.create(runtime, dimensions);
+  /** What the good images score: the detector's calibration, and that of each of its members. */
+  private async calibrate(map: MapHead): Promise<[Calibration, Calibration[]]> {
+    const method = this.first ? 'perturbed' : 'leave-one-out';
     const onStep = (done: number, total: number): void => {
       this.check();
       this.report('calibration', done, total);
     };
-    try {
-      const { sample } = this.pool!;
-      const { preset } = settings;
-      return await leaveOneOut({ bank, sample, perTile, dimensions, search, pairs, preset, onStep });
-    } finally {
-      await pairs.release();
+    const own: Calibration[] = [];
+    let count = 0;
+    for (const member of this.members) {
+      count = await member.find(this.first, onStep);
+      own.push(await calibrationOf(method, count, i => member.seen(i, map)));
     }
+    if (own.length === 1) return [own[0], own];
+    const scales = scalesOf(own, this.parts.settings);
+    const seen = async (i: number) =>
+      combined(await Promise.all(this.members.map(member => member.seen(i, map))), scales);
+    return [await calibrationOf(method, count, seen), own];
   }
 
-  private async embed(picture: Picture): Promise<Float32Array> {
-    const { input } = await this.parts.extractor.prepare(picture);
-    const { patches, dimensions } = await this.parts.extractor.embed([input]);
-    return inspectedRows(patches[0], dimensions, this.grid!.inside);
+  private async stored(
+    map: MapHead,
+    calibration: Calibration,
+    own: Calibration[]
+  ): Promise<{ info: StoredInfo; arrays: Arrays }> {
+    const { name, settings } = this.parts;
+    const created = new Date().toISOString();
+    const facts = { name, created, settings, images: this.images, calibration };
+    const kept: Awaited<ReturnType<BankFit['stored']>>[] = [];
+    for (const member of this.members) kept.push(await member.stored(map));
+    const arrays = {
+      ...Object.assign({}, ...kept.map((member, i) => prefixed(member.arrays, i))),
+      ...this.aligner?.arrays()
+    } as Arrays;
+    if (kept.length === 1) {
+      const [{ facts: bank, selfTest }] = kept;
+      return { info: { ...facts, ...bank, kind: 'patchcore', selfTest }, arrays };
+    }
+    const scales = scalesOf(own, settings);
+    const members = kept.map(({ facts: bank, selfTest }, i) => ({ ...bank, selfTest, scale: scales[i] }));
+    const bankSize = sum(members.map(member => member.bankSize));
+    const { selfTest } = members[0];
+    return { info: { ...facts, kind: 'ensemble', bankSize, members, selfTest }, arrays };
   }
 
   private check(): void {
@@ -309,6 +241,8 @@ export class PatchCoreFit implements FitSession {
     this.parts.options.onProgress?.({ stage, done, total });
   }
 }
+
+const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0);
 
 export const noImages = (): GoodpartsError =>
   new GoodpartsError(

@@ -1,4 +1,5 @@
 import type { Detector, LoadParts } from './detector';
+import { loadEnsemble } from './ensemble-inspector';
 import { GoodpartsError } from './errors';
 import { loadOnnx } from './network/inspector';
 import { loadPatchCore } from './patchcore';
@@ -8,6 +9,7 @@ import { kindOf, type Stored } from './version';
 /** How a version of each kind is loaded. */
 const LOADERS: { [K in DetectorKind]: (parts: LoadParts, info: Stored<K>) => Promise<Detector> } = {
   patchcore: loadPatchCore,
+  ensemble: loadEnsemble,
   onnx: loadOnnx
 };
 

@@ -1,5 +1,6 @@
 import os from 'node:os';
 import { COPIES } from './augment';
+import { halfOf } from './ensemble';
 import { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import { fitMemory, type FitSize } from './pool';
@@ -31,26 +32,45 @@ export interface FitBound extends FitSize {
   coresetRatio: number;
   /** pictures that have been learned already: the fit can end with them */
   learned?: number;
+  /** what the second backbone sees; the rest is the same for both */
+  second?: Pick<FitSize, 'dimensions' | 'patchesPerImage'>;
 }
 
-const needed = (size: FitSize): number => Math.ceil(fitMemory(size).memory / MB);
+function needed({ second, ...size }: FitBound): number {
+  const memoryLimit = second ? halfOf(size.memoryLimit) : size.memoryLimit;
+  const first = fitMemory({ ...size, memoryLimit }).memory;
+  const more = second ? fitMemory({ ...size, ...second, memoryLimit, base: 0 }).memory : 0;
+  return Math.ceil((first + more) / MB);
+}
 
 /** Called with the images that are learned, and their tiles, before the next one. @throws GoodpartsError `fit-memory` */
 export type MemoryCheck = (learned: number, tiles: number) => void;
 
-/** What decides how much memory a fit needs, from the network itself: an empty picture goes through. A tile counts as an image. */
+/**
+ * What decides how much memory a fit needs, from the networks themselves: an empty picture goes through. A tile counts as an image.
+ * @param extractors one; with a second backbone, two
+ */
 export async function fitBound(
-  extractor: Extractor,
+  extractors: Extractor[],
   settings: Required<FitSettings>,
   images?: number,
   inspection?: Inspection
 ): Promise<FitBound> {
+  const [first, second] = await Promise.all(extractors.map(extractor => patchesOf(extractor, settings, inspection)));
+  return { ...settings, images, ...first, second, base: process.memoryUsage().rss + PICTURES };
+}
+
+async function patchesOf(
+  extractor: Extractor,
+  settings: Required<FitSettings>,
+  inspection?: Inspection
+): Promise<Pick<FitSize, 'dimensions' | 'patchesPerImage'>> {
   const { width, height } = extractor.size;
   const { dimensions, ...grid } = await extractor.embed([new Float32Array(3 * width * height)]);
   const whole = grid.rows * grid.columns * COPIES[settings.augment];
   // which patches a crop leaves of a region is known with the first picture only
   const patchesPerImage = inspection ? Math.max(1, await inspection.count(extractor.size, settings, grid)) : whole;
-  return { ...settings, images, dimensions, patchesPerImage, base: process.memoryUsage().rss + PICTURES };
+  return { dimensions, patchesPerImage };
 }
 
 /**
@@ -58,14 +78,14 @@ export async function fitBound(
  * the bank); else image by image, as the bank grows with them.
  */
 export async function memoryCheck(
-  extractor: Extractor,
+  extractors: Extractor[],
   settings: Required<FitSettings>,
   maxMemory?: number,
   images?: number,
   inspection?: Inspection
 ): Promise<MemoryCheck> {
   const room = memoryRoom(maxMemory);
-  const bound = await fitBound(extractor, settings, images, inspection);
+  const bound = await fitBound(extractors, settings, images, inspection);
   // nobody knows yet how many tiles the images have
   const known = (images !== undefined && !settings.tile) || settings.bankSize > 0;
   return (learned, tiles) => {

@@ -8,9 +8,13 @@ import type { RangeArray } from './ranges';
 import { emptyRegion, inspectedRows, Inspection } from './region';
 import { checkSelfTest } from './selftest';
 import { once, type Shared } from './shared';
+import type { Runtime } from './runtime';
 import { TiledInspector } from './tiles';
-import type { FitSettings } from './types';
-import type { Stored } from './version';
+import type { BankFacts, DetectorInfo, FitSettings } from './types';
+import type { Arrays, Stored } from './version';
+
+/** What is known of a memory bank before it is opened. */
+type Bank = Pick<Stored<'patchcore'>, keyof BankFacts | 'name' | 'version' | 'settings' | 'selfTest'>;
 
 /** Patches of a picture, each with the distance to its nearest neighbour in the memory bank. */
 class PatchCoreInspector implements Inspector<Prepared> {
@@ -53,21 +57,22 @@ class PatchCoreInspector implements Inspector<Prepared> {
   }
 }
 
-/**
- * Loads a version with a memory bank and repeats its self-test.
- * @throws GoodpartsError `detector-damaged`, `detector-backbone`, `detector-parity`
- */
-export async function loadPatchCore(
-  { runtime, store, extractorFor }: LoadParts,
-  { name, version, settings, dimensions, backboneSha256, selfTest }: Stored<'patchcore'>
-): Promise<Detector> {
-  // side by side: the bank is read and hashed in other threads while the backbone is loaded in this one
-  const reading = store.read(name, version);
-  reading.catch(() => {});
-  const ranges = settings.precision === 'int8' ? ((await reading).arrays.ranges as RangeArray) : undefined;
-  const extractor = await extractorFor(settings, ranges);
+/** A memory bank with its backbone on a device, its self-test passed. */
+export interface OpenBank {
+  whole: Inspector<Prepared>;
+  /** where pictures are cut into tiles: it is used in the place of the other, and released like it */
+  tiled?: Inspector;
+  parity: number;
+}
+
+/** @param extractor is given back where this fails. @throws GoodpartsError `detector-backbone`, `detector-parity` */
+export async function openBank(
+  runtime: Runtime,
+  extractor: Lease<Extractor>,
+  { name, version, settings, dimensions, backboneSha256, selfTest }: Bank,
+  arrays: Arrays
+): Promise<OpenBank> {
   try {
-    const { info, arrays } = await reading;
     if (extractor.value.backbone.sha256 !== backboneSha256)
       throw new GoodpartsError(
         'detector-backbone',
@@ -78,15 +83,45 @@ export async function loadPatchCore(
     const inspection = await Inspection.create(settings.region);
     const parts = { extractor: extractor.value, search, map, settings, inspection };
     const parity = await checkSelfTest(parts, arrays, selfTest.score, runtime.device.used);
-    const aligner = aligns(settings) ? alignerOf(arrays, settings) : undefined;
-    const loaded = <T extends { width: number; height: number }>(inspector: Inspector<T>): Detector =>
-      aligner
-        ? new LoadedDetector(info, new AlignedInspector(inspector, aligner, info.calibration), parity)
-        : new LoadedDetector(info, inspector, parity);
     const whole = new PatchCoreInspector(settings, extractor, search, map, inspection);
-    return settings.tile ? loaded(new TiledInspector(parts, () => whole.release())) : loaded(whole);
+    return { whole, tiled: settings.tile ? new TiledInspector(parts, () => whole.release()) : undefined, parity };
   } catch (error) {
     extractor.release();
     throw error;
   }
+}
+
+/** The detector that looks with an inspector, at parts turned to the reference where they are aligned. */
+export function loadedDetector<Input extends { width: number; height: number }>(
+  info: DetectorInfo,
+  inspector: Inspector<Input>,
+  parity: number,
+  arrays: Arrays
+): Detector {
+  const { settings, calibration } = info;
+  if (!aligns(settings)) return new LoadedDetector(info, inspector, parity);
+  const aligner = alignerOf(arrays, settings);
+  return new LoadedDetector(info, new AlignedInspector(inspector, aligner, calibration), parity);
+}
+
+/**
+ * Loads a version with a memory bank and repeats its self-test.
+ * @throws GoodpartsError `detector-damaged`, `detector-backbone`, `detector-parity`
+ */
+export async function loadPatchCore(
+  { runtime, store, extractorFor }: LoadParts,
+  stored: Stored<'patchcore'>
+): Promise<Detector> {
+  const { name, version, settings } = stored;
+  // side by side: the bank is read and hashed in other threads while the backbone is loaded in this one
+  const reading = store.read(name, version);
+  reading.catch(() => {});
+  const ranges = settings.precision === 'int8' ? ((await reading).arrays.ranges as RangeArray) : undefined;
+  const extractor = await extractorFor(settings, ranges);
+  const { info, arrays } = await reading.catch((error: unknown) => {
+    extractor.release();
+    throw error;
+  });
+  const { whole, tiled, parity } = await openBank(runtime, extractor, stored, arrays);
+  return tiled ? loadedDetector(info, tiled, parity, arrays) : loadedDetector(info, whole, parity, arrays);
 }

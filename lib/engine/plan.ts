@@ -4,7 +4,8 @@ import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
 import { embedAugmented, type Learned } from './augment';
-import { decode } from './decode';
+import { decode, type Picture } from './decode';
+import { memberSettings } from './ensemble';
 import type { Extractor } from './features';
 import { createSearch, MapHead } from './head';
 import { cellCount, pays } from './neighbours';
@@ -62,52 +63,100 @@ export function drawn({ width, height }: { width: number; height: number }): Pro
  * Predicts a fit and its detector from some seconds of measurement on this machine: pictures through the network, a search in random
  * patches, a small coreset, a file. Meant for a process of its own, as the memory is that of the whole process. Writes
  * only into the system's temporary folder. Beyond `memoryLimit` the time is a rough estimate (how much is new in the pictures decides).
+ * @param extractors one; with a second backbone two, for which everything is measured, and added
  */
 export async function planFit(
   runtime: Runtime,
-  extractor: Extractor,
+  extractors: Extractor[],
   settings: Required<FitSettings>,
   { images, picture = { width: 1024, height: 1024 } }: PlanRequest,
   inspection?: Inspection
 ): Promise<FitPlan> {
   const bytes = picture instanceof Uint8Array ? picture : await drawn(picture);
+  const decoded = await usual(() => decode(bytes));
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'goodparts-plan-'));
   try {
-    const one = await measurePicture(extractor, bytes, settings, folder, inspection);
-    const { dimensions } = one.embeddings;
-    const { tiles } = one;
-    const size = { ...settings, images, dimensions, patchesPerTile: one.patches, patchesPerImage: tiles * one.patches };
-    const memory = fitMemory({ ...size, base: process.resourceUsage().maxRSS * 1024 });
-    const patches = images * size.patchesPerImage;
-    const bankSize = bankPatches(size);
-    const scored = await measureSearch(runtime, one, bankSize, images, settings);
-    const held = Math.min(patches, poolSize(size).most);
-    const calibrated = images === 1 ? 12 : Math.min(images, calibrationImages(size.patchesPerImage));
-    const detector = detectorBytes(bankSize, dimensions, calibrated, settings, runtime);
-    const fitSeconds = {
-      images: (images * one.learned) / 1000,
-      coreset: await coresetSeconds(runtime, folder, { held, patches, dimensions, bankSize }),
-      calibration: (scored.created + calibrated * tiles * scored.calibrated) / 1000,
-      save: (one.scored / tiles + scored.search + (await saveMs(folder, detector))) / 1000
-    };
-    const total = Object.values(fitSeconds).reduce((a, b) => a + b);
-    return {
-      images,
-      tiles: images * tiles,
-      patches,
-      dimensions,
-      bankSize,
-      input: extractor.size,
-      device: runtime.device,
-      fitSeconds: { ...fitSeconds, total },
-      peakMemoryMb: memory.memory / MB,
-      diskMb: memory.disk / MB,
-      detectorMb: detector / MB,
-      scoreMs: one.scored + tiles * scored.search + scored.map
-    };
+    const banks: FitPlan[] = [];
+    for (const [i, bankSettings] of memberSettings(settings).entries()) {
+      const own = await fs.mkdtemp(path.join(folder, 'bank-'));
+      const measured = { picture: await decode(bytes), images, folder: own, inspection };
+      // what the process has is counted once, with the last one, when all of it is there
+      const base = () => (i === extractors.length - 1 ? process.resourceUsage().maxRSS * 1024 : 0);
+      banks.push(await planBank(runtime, extractors[i], bankSettings, measured, base));
+    }
+    return together(banks, decoded);
   } finally {
     await fs.rm(folder, { recursive: true, force: true });
   }
+}
+
+/** What the banks of one fit take, whose pictures are decoded once, in so many milliseconds. */
+function together([first, ...others]: FitPlan[], decoded: number): FitPlan {
+  const all = [first, ...others];
+  const sum = (of: (plan: FitPlan) => number) => all.reduce((total, plan) => total + of(plan), 0);
+  const stages = ['images', 'coreset', 'calibration', 'save'] as const;
+  const [images, coreset, calibration, save] = stages.map(stage => sum(({ fitSeconds }) => fitSeconds[stage]));
+  const fitSeconds = { images: images + (first.images * decoded) / 1000, coreset, calibration, save };
+  return {
+    ...first,
+    patches: sum(plan => plan.patches),
+    bankSize: sum(plan => plan.bankSize),
+    fitSeconds: { ...fitSeconds, total: Object.values(fitSeconds).reduce((a, b) => a + b) },
+    peakMemoryMb: sum(plan => plan.peakMemoryMb),
+    diskMb: sum(plan => plan.diskMb),
+    detectorMb: sum(plan => plan.detectorMb),
+    scoreMs: decoded + sum(plan => plan.scoreMs)
+  };
+}
+
+/** What is known of a fit beside its settings. */
+interface Planned {
+  picture: Picture;
+  images: number;
+  folder: string;
+  inspection?: Inspection;
+}
+
+/** One bank's share of a fit, without the decoding. @param base bytes of the process that are counted, once the pictures are measured */
+async function planBank(
+  runtime: Runtime,
+  extractor: Extractor,
+  settings: Required<FitSettings>,
+  { picture, images, folder, inspection }: Planned,
+  base: () => number
+): Promise<FitPlan> {
+  const one = await measurePicture(extractor, picture, settings, folder, inspection);
+  const { dimensions } = one.embeddings;
+  const { tiles } = one;
+  const size = { ...settings, images, dimensions, patchesPerTile: one.patches, patchesPerImage: tiles * one.patches };
+  const memory = fitMemory({ ...size, base: base() });
+  const patches = images * size.patchesPerImage;
+  const bankSize = bankPatches(size);
+  const scored = await measureSearch(runtime, one, bankSize, images, settings);
+  const held = Math.min(patches, poolSize(size).most);
+  const calibrated = images === 1 ? 12 : Math.min(images, calibrationImages(size.patchesPerImage));
+  const detector = detectorBytes(bankSize, dimensions, calibrated, settings, runtime);
+  const fitSeconds = {
+    images: (images * one.learned) / 1000,
+    coreset: await coresetSeconds(runtime, folder, { held, patches, dimensions, bankSize }),
+    calibration: (scored.created + calibrated * tiles * scored.calibrated) / 1000,
+    save: (one.scored / tiles + scored.search + (await saveMs(folder, detector))) / 1000
+  };
+  const total = Object.values(fitSeconds).reduce((a, b) => a + b);
+  return {
+    images,
+    tiles: images * tiles,
+    patches,
+    dimensions,
+    bankSize,
+    input: extractor.size,
+    device: runtime.device,
+    fitSeconds: { ...fitSeconds, total },
+    peakMemoryMb: memory.memory / MB,
+    diskMb: memory.disk / MB,
+    detectorMb: detector / MB,
+    scoreMs: one.scored + tiles * scored.search + scored.map
+  };
 }
 
 interface Measured {
@@ -120,7 +169,7 @@ interface Measured {
   width: number;
   height: number;
   prepared: Awaited<ReturnType<Extractor['prepare']>>;
-  /** milliseconds that a picture takes in a fit, with its copies and the working file; and from file to patches in a score */
+  /** milliseconds that a decoded picture takes in a fit, with its copies and the working file; and to its patches in a score */
   learned: number;
   scored: number;
   /** milliseconds to read a tile's patches back */
@@ -129,15 +178,13 @@ interface Measured {
 
 async function measurePicture(
   extractor: Extractor,
-  bytes: Uint8Array,
+  picture: Picture,
   settings: Required<FitSettings>,
   folder: string,
   inspection?: Inspection
 ): Promise<Measured> {
-  const picture = await decode(bytes);
   const tiles = tileCount(picture, settings);
   const [tile] = tilesOf(picture, settings);
-  const decoded = await usual(() => decode(bytes));
   const embed = (augment: Required<FitSettings>['augment']) => embedAugmented(extractor, tile, augment, inspection);
   const prepared = await extractor.prepare(tile);
   const embeddings = await embed('none');
@@ -161,8 +208,8 @@ async function measurePicture(
       tiles,
       width,
       height,
-      learned: decoded + tiles * learned,
-      scored: decoded + tiles * scored,
+      learned: tiles * learned,
+      scored: tiles * scored,
       readBack
     };
   } finally {

@@ -29,6 +29,8 @@ export interface PoolOptions {
   dimensions: number;
   /** that come at a time: of an image, or of a tile of it */
   patchesPerTile: number;
+  /** those that decide on how many images a detector is calibrated: what two backbones see of the same images has to be of the same ones */
+  sampleSize?: number;
   /** upper bound of the bank; 0: none */
   bankSize: number;
   /** MB of memory for what is known of each patch */
@@ -111,7 +113,8 @@ export class PatchPool {
     private readonly options: PoolOptions
   ) {
     this.size = poolSize(options);
-    this.sample = new Sample(file, options.patchesPerTile, randomStream(options.seed));
+    const { patchesPerTile, sampleSize, seed } = options;
+    this.sample = new Sample(file, patchesPerTile, randomStream(seed), sampleSize);
   }
 
   /** @throws GoodpartsError `store-write` */

@@ -30,6 +30,8 @@ const shared = {
   method: 'patchcore' as const,
   epochs: 0,
   backbone: 'embedded',
+  secondBackbone: '',
+  secondWeight: 1,
   layers: [],
   layerWeights: [],
   augment: 'none' as const,
@@ -118,6 +120,7 @@ const RULES: Rule[] = [
     n => whole(n) && (n === 0 || (n >= 32 && n <= 20000)),
     '0 (off) or a whole number of pixels from 32 to 20000'
   ],
+  ['secondWeight', n => n > 0 && n <= 1000, 'a number above 0 and up to 1000; 1 is as much as the first backbone'],
   ['tileOverlap', n => n >= 0.1 && n <= 0.75, 'a share from 0.1 to 0.75'],
   ['coresetRatio', n => n > 0 && n <= 1, 'a share above 0 and up to 1'],
   ['bankSize', n => whole(n) && n >= 0, 'a whole number of patches, 0 for no bound'],
@@ -180,6 +183,18 @@ export function completeSettings(given: FitSettings = {}): Required<FitSettings>
     throw new GoodpartsError(
       'fit-settings',
       'An exported or trained network inspects the whole picture: take the polygons and the mask of the region out of the settings.'
+    );
+  const { secondBackbone } = settings;
+  if (typeof secondBackbone !== 'string') refuse('secondBackbone', 'an id, a path, or empty', secondBackbone);
+  if (secondBackbone && (ofItsOwn || settings.precision === 'int8'))
+    throw new GoodpartsError(
+      'fit-settings',
+      'A second backbone goes neither with int8 nor with an exported or trained network: leave it empty, or set the precision to float32 and the method to patchcore without a network.'
+    );
+  if (secondBackbone && secondBackbone === settings.backbone && !settings.layers.length)
+    throw new GoodpartsError(
+      'fit-settings',
+      'The second backbone is the first one again and would say the same: choose another one, or leave it empty.'
     );
   if (resizeShorter && resizeShorter < Math.max(inputWidth, inputHeight))
     throw new GoodpartsError(

@@ -33,11 +33,15 @@ export class Sample {
   private own: RowFile | undefined;
   private listed: { place: number; row: number }[] | undefined;
 
-  /** @param perTile patches that a tile of an image has, with its copies */
+  /**
+   * @param perTile patches that a tile of an image has, with its copies
+   * @param size those by which it is decided how many images are sampled
+   */
   constructor(
     private readonly all: RowFile,
     readonly perTile: number,
-    private readonly random: () => number
+    private readonly random: () => number,
+    private readonly size = perTile
   ) {}
 
   /** Offers a tile of an image, the first of which is that of the next one. @param row of the fit's file where it is, if it is there */
@@ -50,7 +54,7 @@ export class Sample {
   }
 
   private choose(row: number, tiles: number): Place | undefined {
-    this.most ||= calibrationImages(tiles * this.perTile);
+    this.most ||= calibrationImages(tiles * this.size);
     const image = this.seen++;
     const n = image < this.most ? image : Math.floor(this.random() * this.seen);
     if (n >= this.most) return undefined;

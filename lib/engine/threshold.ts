@@ -22,7 +22,13 @@ export function limitOf(rule: LimitRule, sorted: readonly number[]): number {
   if (sorted.length === 0)
     throw new GoodpartsError('calibration-missing', 'The detector has no scores of good parts; set a fixed threshold.');
   if (rule.method === 'percentile') return percentile(sorted, rule.value);
-  const mean = sorted.reduce((sum, x) => sum + x, 0) / sorted.length;
-  const variance = sorted.reduce((sum, x) => sum + (x - mean) ** 2, 0) / Math.max(1, sorted.length - 1);
-  return mean + rule.value * Math.sqrt(variance);
+  const { mean, sigma } = spreadOf(sorted);
+  return mean + rule.value * sigma;
+}
+
+/** Mean and sample standard deviation (0 of a single value). */
+export function spreadOf(values: readonly number[]): { mean: number; sigma: number } {
+  const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
+  const variance = values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / Math.max(1, values.length - 1);
+  return { mean, sigma: Math.sqrt(variance) };
 }

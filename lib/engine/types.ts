@@ -59,6 +59,13 @@ export interface FitSettings {
   preset?: PresetName;
   /** `embedded` or the path of an .onnx file */
   backbone?: string;
+  /**
+   * another backbone, named in the same way, that looks at the pictures as well: scores and maps are the mean of what both say, each
+   * relative to what is usual for good parts, the one in which these scatter less counting more; its layers are found by themselves. Empty: none
+   */
+  secondBackbone?: string;
+  /** how much the second backbone counts in that mean, where the first one counts 1 */
+  secondWeight?: number;
   /** tensor names of the taps, shallow first; empty: catalogue or structure decides */
   layers?: string[];
   /** what each layer's numbers are multiplied with before they are joined, in the order of the layers; empty: all alike */
@@ -142,14 +149,32 @@ interface DetectorFacts {
   imported?: { name: string; version: string };
 }
 
-/** A memory bank of the patches of good parts. */
-export interface PatchCoreInfo extends DetectorFacts {
-  /** absent in what earlier versions of Goodparts saved */
-  kind?: 'patchcore';
+export interface BankFacts {
   bankSize: number;
   /** length of a patch embedding */
   dimensions: number;
   backboneSha256: string;
+}
+
+/** A memory bank of the patches of good parts. */
+export interface PatchCoreInfo extends DetectorFacts, BankFacts {
+  /** absent in what earlier versions of Goodparts saved */
+  kind?: 'patchcore';
+}
+
+/** What the scores and the maps of a member of an ensemble are multiplied with before they are added; see `scalesOf`. */
+export interface Scale {
+  score: number;
+  map: number;
+}
+
+/** Two memory banks of the same good parts, as two backbones see them. */
+export interface EnsembleInfo extends DetectorFacts {
+  kind: 'ensemble';
+  /** of both */
+  bankSize: number;
+  /** the first and the second backbone's */
+  members: (BankFacts & { scale: Scale; selfTest: { score: number } })[];
 }
 
 /** By whose conventions an ONNX detector is to be read. */
@@ -192,7 +217,7 @@ export interface OnnxInfo extends DetectorFacts {
 }
 
 /** What is known of a version; `kind` says what it consists of, and so how it is loaded. */
-export type DetectorInfo = PatchCoreInfo | OnnxInfo;
+export type DetectorInfo = PatchCoreInfo | EnsembleInfo | OnnxInfo;
 export type DetectorKind = NonNullable<DetectorInfo['kind']>;
 
 export interface Region {
@@ -313,8 +338,9 @@ export interface FitPlan {
   images: number;
   /** of all images; as many as images where pictures are not cut */
   tiles: number;
-  /** of all images and their copies */
+  /** of all images and their copies; with a second backbone, of both, as the bank */
   patches: number;
+  /** length of a patch embedding, of the first backbone */
   dimensions: number;
   bankSize: number;
   /** what the network is given, pixels */

@@ -3,7 +3,7 @@ import crypto from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { encodeNpy, Npy, NpyData } from './npy';
-import type { DetectorInfo, DetectorKind } from './types';
+import type { BankFacts, DetectorInfo, DetectorKind } from './types';
 
 export const INFO = 'detector.json';
 export const SUMS = 'SHA256SUMS';
@@ -29,18 +29,41 @@ export type Stored<K extends DetectorKind = DetectorKind> = OfKind<K> & Kept;
 /** Versions of before there were kinds have none. */
 export const kindOf = ({ kind }: { kind?: DetectorKind }): DetectorKind => kind ?? 'patchcore';
 
+/** The names of what belongs to a member of an ensemble, by its place. */
+const PREFIXES = ['', 'second-'];
+export const prefixed = <T>(arrays: Record<string, T>, member: number): Record<string, T> =>
+  Object.fromEntries(Object.entries(arrays).map(([key, value]) => [PREFIXES[member] + key, value]));
+/** What belongs to a member of an ensemble, by the names of `prefixed`, under its own names. */
+export const arraysOf = (arrays: Arrays, member: number): Arrays =>
+  Object.fromEntries(
+    Object.entries(arrays).flatMap(([key, value]) =>
+      key.startsWith(PREFIXES[member]) ? [[key.slice(PREFIXES[member].length), value]] : []
+    )
+  );
+
 type Shape<Info = StoredInfo> = (array: Npy, info: Info) => boolean;
 const floats = ({ data, shape }: Npy): boolean => data instanceof Float32Array && shape.length === 1;
 const picture = ({ data, shape }: Npy): boolean => data instanceof Uint8Array && shape.length === 3 && shape[2] === 3;
+/** What is stored of a memory bank. */
+const bankShapes = <Info>(facts: (info: Info) => BankFacts): Record<string, Shape<Info>> => ({
+  bank: ({ data, shape }, info) => {
+    const { bankSize, dimensions } = facts(info);
+    return data instanceof Float32Array && `${shape}` === `${[bankSize, dimensions]}` && bankSize > 0;
+  },
+  'bank-origin': ({ shape }, info) => `${shape}` === `${facts(info).bankSize}`,
+  'selftest-image': picture,
+  'selftest-embedding': floats,
+  'selftest-map': floats
+});
 /** The arrays that every version of a kind has, and what they have to be like; see selftest.ts and the fit of each kind. */
 const SHAPES: { [K in DetectorKind]: Record<string, Shape<StoredInfo<K>>> } = {
-  patchcore: {
-    bank: ({ data, shape }, info) =>
-      data instanceof Float32Array && `${shape}` === `${[info.bankSize, info.dimensions]}` && info.bankSize > 0,
-    'bank-origin': ({ shape }, info) => `${shape}` === `${info.bankSize}`,
-    'selftest-image': picture,
-    'selftest-embedding': floats,
-    'selftest-map': floats
+  patchcore: bankShapes(info => info),
+  ensemble: {
+    ...bankShapes<StoredInfo<'ensemble'>>(({ members }) => members[0]),
+    ...prefixed(
+      bankShapes<StoredInfo<'ensemble'>>(({ members }) => members[1]),
+      1
+    )
   },
   onnx: {
     'selftest-image': picture,
@@ -48,10 +71,12 @@ const SHAPES: { [K in DetectorKind]: Record<string, Shape<StoredInfo<K>>> } = {
   }
 };
 /** What a version of a kind holds beside its arrays. */
-const FILES: { [K in DetectorKind]: string[] } = { patchcore: [], onnx: [NETWORK] };
+const FILES: { [K in DetectorKind]: string[] } = { patchcore: [], ensemble: [], onnx: [NETWORK] };
 /** Whether what a kind needs is in its info at all: its users look into it without asking. What is of a newer kind is told when it is loaded. */
 const WHOLE: { [K in DetectorKind]: (info: StoredInfo<K>) => unknown } = {
   patchcore: info => info.settings.backbone,
+  ensemble: ({ settings, members }) =>
+    settings.secondBackbone && members.length === 2 && members.every(({ scale }) => scale.score > 0 && scale.map > 0),
   onnx: info => info.network
 };
 

@@ -16,19 +16,21 @@ export class Downloads {
   ) {}
 
   /**
-   * Runs a task; where it fails for want of a backbone of the catalogue, that is downloaded and the task runs again. Whoever
-   * needs the same one at the same time waits for the same download.
+   * Runs a task; where it fails for want of a backbone of the catalogue, that is downloaded and the task runs again: twice, where it
+   * needs two. Whoever needs the same one at the same time waits for the same download.
    * @param onPercent called as the download goes on
    */
   async during<T>(task: () => Promise<T>, onPercent: (percent: number) => void): Promise<T> {
-    try {
-      return await task();
-    } catch (error) {
-      const id = error instanceof GoodpartsError && error.code === 'backbone-missing' && error.details.backbone;
-      if (!this.allowed || typeof id !== 'string') throw error;
-      await this.pull(id, onPercent);
-      return task();
-    }
+    const pulled = new Set<string>();
+    for (;;)
+      try {
+        return await task();
+      } catch (error) {
+        const id = error instanceof GoodpartsError && error.code === 'backbone-missing' && error.details.backbone;
+        if (!this.allowed || typeof id !== 'string' || pulled.has(id)) throw error;
+        await this.pull(id, onPercent);
+        pulled.add(id);
+      }
   }
 
   close(): void {

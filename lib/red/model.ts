@@ -31,6 +31,9 @@ export interface ModelConfig extends NodeDef {
   method: FitMethod;
   epochs: string | number;
   backbone: string;
+  /** blank: none */
+  secondBackbone: string;
+  secondWeight: string | number;
   /** whether a missing backbone may be downloaded */
   download: boolean;
   layers: string;
@@ -117,6 +120,8 @@ export function fitSettings(config: Partial<ModelConfig>): FitSettings {
     epochs: optionalNumber(config, 'epochs'),
     preset: config.preset || undefined,
     backbone: config.backbone || undefined,
+    secondBackbone: String(config.secondBackbone ?? '').trim() || undefined,
+    secondWeight: optionalNumber(config, 'secondWeight'),
     layers: layers.length > 0 ? layers : undefined,
     layerWeights: weights.length > 0 ? (weights as number[]) : undefined,
     augment: config.augment || undefined,

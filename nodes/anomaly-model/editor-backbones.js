@@ -3,16 +3,11 @@
 /** Entries of the drop-down that are no backbone of the library; an id cannot look like them. */
 const BY_PATH = '/';
 
-/** The drop-down of backbones, and what the dialog says about the chosen one. */
+/** The drop-downs of backbones, and what the dialog says about the chosen ones. */
 function showBackbones(node) {
-  const [field, choice, facts] = [
-    '#node-config-input-backbone',
-    '#goodparts-backbone',
-    '#goodparts-backbone-facts'
-  ].map(name => $(name));
   const t = (key, values) => node._(`backbone.${key}`, values);
   const place = () => ({ id: node.id, store: $('#node-config-input-store').val() });
-  const isOpen = () => document.contains(choice[0]);
+  const isOpen = () => document.contains($('#goodparts-backbone')[0]);
   const isListed = id => listed.some(one => one.id === id);
   let listed = [];
   let timer;
@@ -35,23 +30,41 @@ function showBackbones(node) {
       : '';
   };
 
-  /** What is chosen stays chosen, also where the list comes anew. */
-  function fill() {
-    const value = field.val().trim() || 'embedded';
-    const ends = [option('embedded', t('embedded')), option(BY_PATH, t('file'))];
-    choice.empty().append(ends[0], group('catalogue', 'catalogue'), group('imported', 'imported'), ends[1]);
-    choice.val(value === 'embedded' || isListed(value) ? value : BY_PATH);
-    showChoice();
-  }
+  /** One drop-down. @param blank what an empty field means @param first what stands in front of the catalogue, values and texts */
+  function chooser(name, blank, first) {
+    const [field, choice, facts] = [`node-config-input-${name}`, `goodparts-${name}`, `goodparts-${name}-facts`].map(
+      id => $(`#${id}`)
+    );
+    const values = first.map(([value]) => value);
+    const isOffered = value => values.includes(value) || isListed(value);
 
-  function showChoice() {
-    $('#goodparts-backbone-path').toggle(choice.val() === BY_PATH);
-    const one = listed.find(({ id }) => id === choice.val());
-    // a tick or a keyboard focus is not lost each second
-    const now = JSON.stringify(one ?? null);
-    if (facts.data('shown') === now) return;
-    facts.data('shown', now).empty();
-    if (one) facts.append(...factsOf(one));
+    /** What is chosen stays chosen, also where the list comes anew. */
+    function fill() {
+      const value = String(field.val() ?? '').trim() || blank;
+      const ends = first.map(([id, text]) => option(id, text));
+      choice.empty().append(ends, group('catalogue', 'catalogue'), group('imported', 'imported'));
+      choice.append(option(BY_PATH, t('file'))).val(isOffered(value) ? value : BY_PATH);
+      show();
+    }
+
+    function show() {
+      $(`#goodparts-${name}-path`).toggle(choice.val() === BY_PATH);
+      $(`#goodparts-${name}-weight`).toggle(choice.val() !== '');
+      const one = listed.find(({ id }) => id === choice.val());
+      // a tick or a keyboard focus is not lost each second
+      const now = JSON.stringify(one ?? null);
+      if (facts.data('shown') === now) return;
+      facts.data('shown', now).empty();
+      if (one) facts.append(...factsOf(one));
+    }
+
+    choice.on('change', () => {
+      const chosen = choice.val();
+      if (chosen !== BY_PATH) field.val(chosen).trigger('change');
+      else if (isOffered(field.val())) field.val('').trigger('change');
+      show();
+    });
+    return fill;
   }
 
   function factsOf(one) {
@@ -150,7 +163,7 @@ function showBackbones(node) {
       const contentType = 'application/octet-stream';
       const { id, missing } = await $.ajax({ url, method: 'POST', data: file, contentType, processData: false, xhr });
       say(t('done', { id }) + (missing.length ? `. ${t('more', { files: missing.join(', ') })}` : ''));
-      field.val(id);
+      $('#node-config-input-backbone').val(id);
     } catch (error) {
       say(t('failed', { message: problemOf(error) }));
     } finally {
@@ -159,12 +172,12 @@ function showBackbones(node) {
     await refresh();
   }
 
-  choice.on('change', () => {
-    const chosen = choice.val();
-    if (chosen !== BY_PATH) field.val(chosen).trigger('change');
-    else if (field.val() === 'embedded' || isListed(field.val())) field.val('').trigger('change');
-    showChoice();
-  });
+  const embedded = ['embedded', t('embedded')];
+  const fills = [
+    chooser('backbone', 'embedded', [embedded]),
+    chooser('secondBackbone', '', [['', t('none')], embedded])
+  ];
+  const fill = () => fills.forEach(one => one());
   $('#node-config-input-store').on('change', refresh);
   const upload = $('#goodparts-backbone-upload').on('change', function () {
     void send(this.files[0]);

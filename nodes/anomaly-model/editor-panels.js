@@ -25,8 +25,8 @@ async function testSettings(node) {
     const data = JSON.stringify(shownSettings(node));
     const report = await $.ajax({ url: 'goodparts/test', method: 'POST', contentType: 'application/json', data });
     showReport(node, list.empty(), report);
-    if (report.checks.every(({ ok, what }) => ok || !['Settings', 'Backbone', 'Network'].includes(what)))
-      await showPlan(node);
+    const needed = ['Settings', 'Backbone', 'Second backbone', 'Network'];
+    if (report.checks.every(({ ok, what }) => ok || !needed.includes(what))) await showPlan(node);
   } catch (error) {
     const message = problemOf(error);
     note(list, error.status === 404 ? node._('test.missing') : node._('test.failed', { message }));

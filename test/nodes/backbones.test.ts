@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
+import { locateBackbone } from '../../lib/engine/library';
 import type { ShownBackbone } from '../../lib/red/backbones';
-import { closeServers, entry, give, NETWORK, serve, type Given, type Server } from '../backbones/server';
+import { Downloads } from '../../lib/red/downloads';
+import { closeServers, entry, give, NETWORK, serve, sumOf, type Given, type Server } from '../backbones/server';
 import { part, parts, put, scratch } from '../support';
 import { bench, helper, modules, smallModel, type Caught } from './helper';
+
+/** Another network, as far as a download sees. */
+const OTHER = Buffer.concat([NETWORK, NETWORK]);
 
 describe('backbones of anomaly-model', () => {
   let store: string;
@@ -12,12 +17,18 @@ describe('backbones of anomaly-model', () => {
   let given: Given;
   beforeEach(async () => {
     [store, given] = [scratch(), {}];
-    server = await serve((request, response) =>
-      request.url === '/net.onnx' ? give(request, response, NETWORK, given) : response.writeHead(404).end()
-    );
+    server = await serve((request, response) => {
+      if (request.url === '/net.onnx') give(request, response, NETWORK, given);
+      else if (request.url === '/other.onnx') give(request, response, OTHER, given);
+      else response.writeHead(404).end();
+    });
+    const other = entry([`${server.url}/other.onnx`], { id: 'other.v1', sha256: sumOf(OTHER), bytes: OTHER.length });
     const gone = entry([`${server.url}/gone.onnx`], { id: 'gone', sha256: 'ab'.repeat(32) });
     const catalogue = path.join(scratch(), 'catalogue.json');
-    put(catalogue, JSON.stringify({ caveats: { none: '-' }, catalogue: [entry([`${server.url}/net.onnx`]), gone] }));
+    put(
+      catalogue,
+      JSON.stringify({ caveats: { none: '-' }, catalogue: [entry([`${server.url}/net.onnx`]), other, gone] })
+    );
     process.env.GOODPARTS_CATALOGUE = catalogue;
     process.env.NO_PROXY = '*';
     helper.settings({ userDir: store });
@@ -116,6 +127,25 @@ describe('backbones of anomaly-model', () => {
     assert.match(error.message, /net\.v1 is not on this machine: net\.onnx .* models import net\.onnx/);
     assert.deepEqual(server.log, []);
     assert.ok(out);
+  });
+
+  it('are fetched one after the other where a model needs two', async () => {
+    const both = async () => [await locateBackbone('net.v1', store), await locateBackbone('other.v1', store)];
+    await assert.rejects(
+      new Downloads(store, false).during(both, () => {}),
+      /net\.v1 is not on this machine/
+    );
+    const files = await new Downloads(store, true).during(both, () => {});
+    assert.deepEqual(
+      files.map(file => path.basename(file)),
+      ['net.onnx', 'other.onnx']
+    );
+    assert.equal(server.log.length, 2);
+    const three = async () => [...(await both()), await locateBackbone('gone', store)];
+    await assert.rejects(
+      new Downloads(store, true).during(three, () => {}),
+      /answers 404/
+    );
   });
 
   it('are fetched once for several nodes, with progress in their status', async function () {

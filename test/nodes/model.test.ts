@@ -43,7 +43,11 @@ describe('anomaly-model', () => {
     const { device, checks } = body as DoctorReport;
     assert.deepEqual(
       checks.map(({ what }) => what),
-      ['Node.js', 'Image reading', 'Computing', 'Settings', 'Backbone', 'Self-test', 'Detector store']
+      [
+        ...['Node.js', 'Image reading', 'Computing', 'Settings', 'Backbone'],
+        ...('secondBackbone' in settings ? ['Second backbone'] : []),
+        ...['Self-test', 'Detector store']
+      ]
     );
     const failed = checks.flatMap(({ what, ok, detail }) => (ok ? [] : [`${what}: ${detail}`]));
     return { device, failed };
@@ -57,6 +61,8 @@ describe('anomaly-model', () => {
       [{ inputWidth: '3' }, /^Settings: .*inputWidth.*32 to 4096/],
       [{ seed: 'x' }, /^Settings: .*seed.*it is "x"/],
       [{ backbone: '/nowhere/net.onnx' }, /^Backbone: .*nowhere.net.onnx cannot be read/],
+      [{ secondBackbone: '/nowhere/net.onnx' }, /^Second backbone: .*nowhere.net.onnx cannot be read/],
+      [{ secondBackbone: 'embedded' }, /^Settings: The second backbone is the first one again/],
       [{ layers: 'layer2, none' }, /^Backbone: .*no tensor called none/],
       [{ store: path.join(store, 'file') }, /^Detector store: .*not a folder/]
     ] as const) {

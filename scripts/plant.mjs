@@ -86,8 +86,7 @@ function modulesOf(nodes) {
   const libraries = nodes.flatMap(({ libs = [] }) => libs.map(({ module }) => module)).filter(name => !isBuiltin(name));
   const named = nodes.filter(({ type }) => type === 'global-config').map(({ modules }) => modules ?? {});
   const all = Object.assign(Object.fromEntries(libraries.map(name => [name, '*'])), ...named);
-  delete all[OURS];
-  return all;
+  return Object.fromEntries(Object.entries(all).filter(([name]) => name !== OURS));
 }
 
 /** Installs palettes into the user directory, as the palette manager would. @throws Error with npm's words */

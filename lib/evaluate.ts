@@ -25,6 +25,9 @@ export interface Evaluation {
   second_backbone?: string;
   preset: string;
   seed: number;
+  method: string;
+  /** that were gone through, where a network was trained */
+  epochs: number | null;
 }
 
 export interface DefectEvaluation {
@@ -154,7 +157,9 @@ export async function evaluate(
     backbone: used.backbone,
     ...(used.secondBackbone && { second_backbone: used.secondBackbone }),
     preset: used.preset,
-    seed: used.seed
+    seed: used.seed,
+    method: used.method,
+    epochs: fit.training?.epoch ?? null
   };
   const kinds = [...new Set(defective.map(i => i.defect))];
   const defects = kinds.map(defect => ({

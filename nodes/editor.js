@@ -20,11 +20,13 @@ const goodparts = (() => {
       return ok || says(this, opt, whole ? 'whole' : 'number', field, { low, high });
     };
 
-  /** A validator of the anomaly-model that a node uses. */
+  /** A validator of the anomaly-model that a node uses; one without a detector's name does where the messages name it. */
   const model = (needed = () => true) =>
     function (value, opt) {
       const found = value && value !== '_ADD_' ? RED.nodes.node(value) : undefined;
-      if (found) return found.valid !== false || says(this, opt, 'modelInvalid', 'model');
+      const own = now(this, 'recipe') === '' || now(this, 'recipeType') === 'model';
+      const whole = found?.valid !== false && (found?.detector !== '' || !own);
+      if (found) return whole || says(this, opt, 'modelInvalid', 'model');
       return !needed(this) || says(this, opt, 'modelMissing', 'model');
     };
 

@@ -63,10 +63,11 @@ async function answers(url) {
  * @param {string} options.userDir from `prepare`
  * @param {string} options.flows flow file
  * @param {number} options.port on 127.0.0.1
+ * @param {string} [options.settings] Node-RED's settings file; default: scripts/settings.cjs
  * @param {string} [options.node] Node.js binary; default: this one
  * @param {Record<string, string>} [options.env] additional environment
  * @param {(line: string) => void} [options.onLine] gets every line that Node-RED logs
- * @param {number} [options.timeout] milliseconds until it must run; default 60000
+ * @param {number} [options.timeout] milliseconds until it must run; default 180000
  * @returns {Promise<{url: string, child: import('node:child_process').ChildProcess, ended: Promise<number>, stop: () => Promise<number>}>}
  */
 export async function startNodeRed({
@@ -74,14 +75,14 @@ export async function startNodeRed({
   userDir,
   flows,
   port,
+  settings = path.join(root, 'scripts', 'settings.cjs'),
   node = process.execPath,
   env,
   onLine,
-  timeout = 60000
+  timeout = 180_000
 }) {
-  const settings = path.join(root, 'scripts', 'settings.cjs');
   const args = [red, '--settings', settings, '--userDir', userDir, '--port', String(port), flows];
-  const child = spawn(node, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(node, args, { env: { NODE_ENV: 'production', ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('exit', code => resolve(code ?? 1));

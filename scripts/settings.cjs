@@ -1,6 +1,6 @@
 // Settings of the demo's and the tests' Node-RED: this machine only, nothing sent or fetched from outside.
 // eslint-disable-next-line @typescript-eslint/no-require-imports -- Node-RED reads its settings as CommonJS
-const { httpGuard } = require('../dist/lib/red/http-guard');
+const { bodyGuard, httpGuard } = require('../dist/lib/red/http-guard');
 
 module.exports = {
   uiHost: '127.0.0.1',
@@ -16,6 +16,7 @@ module.exports = {
     header: { title: 'Node-RED with Goodparts' }
   },
   functionExternalModules: true,
+  httpAdminMiddleware: bodyGuard(),
   httpNodeMiddleware: httpGuard({ megabytes: 64 }),
   logging: { console: { level: 'info', metrics: false, audit: false } }
 };

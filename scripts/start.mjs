@@ -1,9 +1,9 @@
 // npm start: Node-RED with the demo flow, its own user directory under .goodparts/, and sample parts to look at.
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { build } from './built.mjs';
 import { freePort, placeFlows, prepare, root, startNodeRed } from './node-red.mjs';
 
 const usage = `npm start [-- options]
@@ -37,24 +37,6 @@ function options() {
   const port = Number(values.port);
   if (!Number.isInteger(port) || port < 1 || port > 65000) throw new Refusal(`--port ${values.port} is not a port.`);
   return { ...values, port };
-}
-
-const newest = folder =>
-  Math.max(
-    ...fs
-      .readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
-      .filter(entry => entry.isFile())
-      .map(entry => fs.statSync(path.join(entry.parentPath ?? entry.path, entry.name)).mtimeMs)
-  );
-
-function build() {
-  // copied last of all, so it says that a build went through
-  const built = path.join(root, 'dist/lib/engine/onnx/onnx.proto');
-  const sources = ['lib', 'nodes', 'cli'].filter(folder => fs.existsSync(path.join(root, folder)));
-  if (fs.existsSync(built) && sources.every(folder => newest(folder) <= fs.statSync(built).mtimeMs)) return;
-  say('Building ...');
-  const { status } = spawnSync(process.execPath, [path.join(root, 'scripts/build.mjs')], { stdio: 'inherit' });
-  if (status !== 0) throw new Refusal('The build failed; see above.');
 }
 
 /** The folder to inspect: the user's, or the sample parts, drawn when they are not there yet. */
@@ -97,7 +79,7 @@ async function follow(url) {
 async function main() {
   const { data, port: wanted, fresh, verbose, help } = options();
   if (help) return say(usage);
-  build();
+  build(say);
   const folder = await dataFolder(data);
   prepare(userDir);
   const { flows, kept } = placeFlows(path.join(root, 'examples/flows.json'), userDir, fresh);
@@ -136,7 +118,7 @@ async function main() {
 
 main().catch(error => {
   const expected =
-    error instanceof Refusal || error.code?.startsWith('ERR_PARSE_ARGS') || error.name === 'GoodpartsError';
+    error instanceof Refusal || /^(ERR_PARSE_ARGS|build-failed)/.test(error.code) || error.name === 'GoodpartsError';
   console.error(expected ? `${error.message}\n\n${usage}` : error);
   process.exit(1);
 });

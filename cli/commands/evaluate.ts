@@ -18,7 +18,7 @@ function readable(name: string, e: Evaluation, defects: DefectEvaluation[]): str
     ['image F1-max', fixed(e.image_f1max, 4)],
     ['pixel AUROC', fixed(e.pixel_auroc, 4)],
     ['AU-PRO (FPR to 0.3)', fixed(e.aupro, 4)],
-    ['bank, patches', String(e.bank_size)],
+    e.epochs === null ? ['bank, patches', String(e.bank_size)] : ['epochs', String(e.epochs)],
     ['fit, seconds', fixed(e.fit_seconds, 1)],
     ['score, ms (median)', fixed(e.score_ms_p50, 1)],
     ['score, ms (95 %)', fixed(e.score_ms_p95, 1)],
@@ -26,8 +26,10 @@ function readable(name: string, e: Evaluation, defects: DefectEvaluation[]): str
   ];
   const width = Math.max(...rows.map(([, value]) => value.length));
   const kinds = defects.map(d => [d.defect, String(d.images), fixed(d.image_auroc, 4)]);
+  const backbones = [e.backbone, e.second_backbone].filter(Boolean).join(' and ');
+  const how = e.epochs === null ? `backbone ${backbones}, preset ${e.preset}` : `method ${e.method}`;
   return [
-    `${name}: ${e.train_images} good pictures learnt, ${e.test_images} tested; backbone ${[e.backbone, e.second_backbone].filter(Boolean).join(' and ')}, preset ${e.preset}, seed ${e.seed}`,
+    `${name}: ${e.train_images} good pictures learnt, ${e.test_images} tested; ${how}, seed ${e.seed}`,
     table(
       ['', ''],
       rows.map(([what, value]) => [what, value.padStart(width)])

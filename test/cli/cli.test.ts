@@ -196,7 +196,9 @@ describe('goodparts on the command line', () => {
       'peak_rss_mb',
       'backbone',
       'preset',
-      'seed'
+      'seed',
+      'method',
+      'epochs'
     ];
 
     it('prints exactly one JSON object, notes go to stderr, and keeps nothing', async () => {

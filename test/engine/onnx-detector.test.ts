@@ -128,16 +128,22 @@ describe('ONNX detector', () => {
     assert.equal(((await engine.load('part')) as OnnxInfo).calibration.own, undefined);
   });
 
-  it('keeps the boundary that its sensitivity was set to', async () => {
+  /** As anomalib 2 exports: scaled where it was validated, with a label and a mask. */
+  function labelled(validated: boolean): string {
     const g = new GraphBuilder();
     const { map, score } = brightness(g, g.input('x', 'float', [1, 3, HEIGHT, WIDTH]));
-    g.output(score, 'pred_score', 'float', [1]);
-    g.output(map, 'anomaly_map', 'float', MAP);
+    const output = (tensor: string, name: string, dims: Dim[]) => {
+      const scaled = g.op('Clip', [g.op('Mul', [tensor, g.scalar(3)]), g.scalar(0), g.scalar(1)]);
+      g.output(g.op('Where', ['validated', scaled, tensor]), name, 'float', dims);
+    };
+    output(score, 'pred_score', [1]);
+    output(map, 'anomaly_map', MAP);
     const model = decodeModel(g.build());
-    const [low, high] = [0.4, 0.7].map((value, i) => ({
-      ...tensorOf(`boundary${i}`, DataType.float, Float32Array.of(value), [])
-    }));
-    model.graph.initializer.push(low, high);
+    const boundaries = [0.4, 0.7].map((value, i) =>
+      tensorOf(`boundary${i}`, DataType.float, Float32Array.of(value), [])
+    );
+    model.graph.initializer.push(...boundaries);
+    model.graph.initializer.push(tensorOf('validated', DataType.bool, Uint8Array.of(Number(validated)), []));
     const greater = (from: string, than: string, label: string) => {
       model.graph.node.push({ opType: 'Greater', input: [from, than], output: [label], attribute: [] });
       model.graph.output.push({ name: label, type: { tensorType: { elemType: DataType.bool } } });
@@ -146,9 +152,21 @@ describe('ONNX detector', () => {
     greater('anomaly_map', 'boundary1', 'pred_mask');
     const file = path.join(scratch(), 'net.onnx');
     put(file, reencodeModel(model));
-    const { own } = ((await (await fitted({ network: file })).load('part')) as OnnxInfo).calibration;
+    return file;
+  }
+
+  it('keeps the boundary that its sensitivity was set to', async () => {
+    const engine = await fitted({ network: labelled(true) });
+    const { own } = ((await engine.load('part')) as OnnxInfo).calibration;
     near(own!.score!, 0.4);
     near(own!.map!, 0.7);
+    near((await scoresOf(engine, [grey(204)]))[0], 2.4);
+  });
+
+  it('knows of no boundary where anomalib never validated, and so never scaled', async () => {
+    const engine = await fitted({ network: labelled(false) });
+    assert.equal(((await engine.load('part')) as OnnxInfo).calibration.own, undefined);
+    near((await scoresOf(engine, [grey(204)]))[0], 0.8);
   });
 
   it('places the map of a network that looks at the middle of its pictures only', async () => {

@@ -237,6 +237,9 @@ describe('HTTP flows', function () {
     assert.equal(await status({ 'content-type': 'image/png', 'transfer-encoding': 'chunked' }), 411);
     const broken = { method: 'POST', body: 'x', headers: { 'content-type': 'multipart/form-data' } };
     await refused(400, 'input-invalid', 'POST /detect', broken);
+    // the editor's part of Node-RED reads JSON before flows do
+    await refused(400, 'input-invalid', 'POST /build', { ...posted({}), body: '{"cls": "disc"' });
+    await refused(413, 'image-too-large', 'POST /build', posted({ cls: 'x'.repeat(6e6) }));
   });
 
   it('want the token where one is set', async () => {

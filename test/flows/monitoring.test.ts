@@ -242,7 +242,7 @@ describe('monitoring', function () {
     let prometheus: Prometheus;
     let line: NodeJS.Timeout;
     before(async function () {
-      prometheus = await startPrometheus(program(this, 'prometheus'), FOLDER, nodeRed.url);
+      prometheus = await startPrometheus(program(this, 'prometheus'), nodeRed.url);
       const pictures = await parts(4);
       const defective = await part({ seed: 9, defect: true });
       let count = 0;

@@ -50,7 +50,7 @@ export const starter = (): Promise<Starter> => import(pathToFileURL(path.join(RO
 
 /**
  * Starts Node-RED in a user directory of its own, and waits until its flows run.
- * @throws Error with Node-RED's log when it ends, or does not run within a minute
+ * @throws Error with Node-RED's log when it ends, or does not run within three minutes
  */
 export async function startNodeRed({ flows, env, palette = {}, red, node, onLine }: NodeRedOptions): Promise<NodeRed> {
   const { prepare, freePort, startNodeRed: start } = await starter();

@@ -5,7 +5,7 @@
     python test/models/detectors.py full CLASS [FOLDER [NAME ...]]    # networks of their usual size, from any folder in MVTec's layout
 
 NAMEs pick some of the networks. FOLDER is test/fixtures/detectors for `small`, test/.cache/detectors/<name of CLASS> for `full`. Nothing is downloaded: backbones and teachers have
-random weights, which is enough to compare numbers. Beside each network lies what it gives for two pictures, in expected.json.
+random weights, which is enough to compare numbers. Beside the networks lies what they give for some pictures, in expected.json.
 """
 import json
 import shutil
@@ -19,7 +19,7 @@ import torch
 from anomalib.data import Folder
 from anomalib.deploy import OpenVINOInferencer
 from anomalib.engine import Engine
-from anomalib.models import EfficientAd, Padim, Patchcore
+from anomalib.models import Dinomaly, EfficientAd, Fastflow, Padim, Patchcore, ReverseDistillation, Stfpm
 from anomalib.models.image.efficient_ad import torch_model as efficientad_parts
 from anomalib.post_processing import PostProcessor
 from PIL import Image
@@ -27,9 +27,11 @@ from torch import nn
 from torchvision.transforms.v2.functional import pil_to_tensor, resize
 
 TESTS = Path(__file__).resolve().parents[1]
+sys.path.append(str(TESTS.parent / "tools/train"))
+from train import without_weights
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-# every 7th value of a map tells as much as all of them
-STEP = 7
+# so many values of a map tell as much as all of them
+ENOUGH = 2000
 
 
 class SlimConv(nn.Conv2d):
@@ -42,7 +44,8 @@ class SlimConv(nn.Conv2d):
 def picture_of(file, size):
     """The picture as a network wants it: resized with antialiasing to (height, width), RGB in 0..1, [1, 3, H, W]."""
     pixels = pil_to_tensor(Image.open(file).convert("RGB")).float()
-    return resize(pixels, list(size), antialias=True)[None] / 255
+    # the last bit above 255, and anomalib's inferencer takes it for a picture of 0..255
+    return (resize(pixels, list(size), antialias=True)[None] / 255).clamp(max=1)
 
 
 def data(root, batch):
@@ -60,26 +63,40 @@ def data(root, batch):
     )
 
 
-def trained(model, root, **limits):
+def trained(model, root):
+    """A few steps, and the validation at the end of the epoch: thresholds and the scale of the scores come from it; without, they stay raw."""
+    few = {} if isinstance(model, (Padim, Patchcore)) else {"limit_train_batches": 5}
     with tempfile.TemporaryDirectory() as runs:
-        engine = Engine(accelerator="cpu", devices=1, default_root_dir=runs, logger=False, barebones=False, **limits)
+        engine = Engine(accelerator="cpu", devices=1, default_root_dir=runs, logger=False, max_epochs=1, **few)
         engine.fit(model, datamodule=data(root, 1 if isinstance(model, EfficientAd) else 4))
     return model.eval()
 
 
-def padim(root, size, backbone, layers, features, **more):
-    pre = Padim.configure_pre_processor(image_size=size)
-    net = Padim(backbone=backbone, layers=layers, n_features=features, pre_trained=False, pre_processor=pre, **more)
-    return trained(net, root, max_epochs=1)
+def detector(kind, root, size, pre=None, **settings):
+    """A detector of anomalib."""
+    net = kind(pre_processor=kind.configure_pre_processor(image_size=size, **(pre or {})), **settings)
+    if kind is Patchcore:
+        settle(net.model.feature_extractor.feature_extractor, root, size)
+    return trained(net, root)
 
 
-def patchcore(root, size, backbone, layers, crop=None):
-    pre = Patchcore.configure_pre_processor(image_size=size, center_crop_size=crop)
-    net = Patchcore(backbone=backbone, layers=layers, pre_trained=False, pre_processor=pre, coreset_sampling_ratio=0.02)
-    return trained(net, root, max_epochs=1)
+def settle(backbone, root, size):
+    """Lets the normalisation of a random backbone see some pictures. Without, all its patches are nearly the same: PatchCore's distances,
+    differences of large numbers in float32, are then mostly rounding, and no two programs agree on them."""
+    for layer in backbone.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None  # the mean of all that it sees
+    files = sorted((root / "train/good").iterdir())[:8]
+    with torch.no_grad():
+        backbone.train()(normalised(torch.cat([picture_of(file, size) for file in files])))
+    backbone.eval()
 
 
-def efficientad(root, steps, slim):
+def padim(root, **more):
+    return detector(Padim, root, SHAPE, **LEAN, n_features=8, **more)
+
+
+def efficientad(root, slim):
     convolution = efficientad_parts.nn.Conv2d
     if slim:
         efficientad_parts.nn.Conv2d = SlimConv
@@ -87,8 +104,7 @@ def efficientad(root, steps, slim):
         net = EfficientAd(imagenet_dir=root / "train", teacher_out_channels=8 if slim else 384)
     finally:
         efficientad_parts.nn.Conv2d = convolution
-    net.prepare_pretrained_model = lambda: None  # a teacher with random weights: the published one cannot be fetched
-    return trained(net, root, max_steps=steps)
+    return trained(net, root)
 
 
 class Raw(nn.Module):
@@ -132,13 +148,14 @@ def whole(file):
 
 
 def record(pictures, size, run):
-    """What `run` gives for each of the pictures: the score, and every 7th value of the map."""
+    """What `run` gives for each of the pictures: the score, and every `step`-th value of the map."""
     facts = {"size": list(size), "pictures": {}}
     for file in pictures:
         score, found = run(picture_of(file, size))
         found = np.asarray(found, np.float32).squeeze()
-        values = [float(f"{v:.7g}") for v in found.flatten()[::STEP]]
-        facts["pictures"][file.name] = {"score": float(score), "shape": list(found.shape), "map": values}
+        step = max(7, found.size // ENOUGH | 1)  # odd: not always the same columns
+        values = [float(f"{v:.7g}") for v in found.flatten()[::step]]
+        facts["pictures"][file.name] = {"score": float(score), "shape": list(found.shape), "step": step, "map": values}
     return facts
 
 
@@ -157,8 +174,17 @@ def export_anomalib(folder, name, net, size, pictures, dynamic=False, external=F
     return record_anomalib(home, size, pictures)
 
 
+class Inferencer(OpenVINOInferencer):
+    """Anomalib's, but for the names of the outputs: where a tensor has several, that takes any of them, and then fails."""
+
+    @staticmethod
+    def post_process(predictions):
+        known = {"pred_score", "pred_label", "anomaly_map", "pred_mask"}
+        return {(names & known).pop(): value for names, value in zip(predictions.names(), predictions.to_tuple())}
+
+
 def record_anomalib(home, size, pictures):
-    inferencer = OpenVINOInferencer(home / "model.onnx", device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"})
+    inferencer = Inferencer(home / "model.onnx", device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(picture):
         found = inferencer.predict(picture[0].permute(1, 2, 0).numpy())
@@ -185,8 +211,8 @@ def normalised(picture):
 
 
 SHAPE = (64, 96)
-LEAN = ("mobilenetv3_small_050", ["blocks.0", "blocks.1"])
-SIZE, LAYERS = (256, 256), ["layer2", "layer3"]
+LEAN = {"backbone": "mobilenetv3_small_050", "layers": ["blocks.0", "blocks.1"]}
+SIZE, RESNET = (256, 256), {"backbone": "resnet18", "layers": ["layer1", "layer2", "layer3"]}
 
 
 def metadata_of(post):
@@ -207,7 +233,7 @@ def metadata_of(post):
 
 
 def padim_1x(root, folder, name, pictures):
-    net = padim(root, SHAPE, *LEAN, 8)
+    net = padim(root)
     raw, metadata = Raw(net.model).eval(), metadata_of(net.post_processor)
     run = lambda picture: [t.squeeze() for t in raw(normalised(picture))][::-1]
     return export_torch(folder, name, raw, SHAPE, ["output", "second"], pictures, run, metadata)
@@ -215,7 +241,7 @@ def padim_1x(root, folder, name, pictures):
 
 def padim_sensitive(root, folder, name, pictures):
     post = PostProcessor(image_sensitivity=0.6, pixel_sensitivity=0.3)
-    return export_anomalib(folder, name, padim(root, SHAPE, *LEAN, 8, post_processor=post), SHAPE, pictures)
+    return export_anomalib(folder, name, padim(root, post_processor=post), SHAPE, pictures)
 
 
 def efficientad_maps(_root, folder, name, pictures):
@@ -239,44 +265,54 @@ def simple(make, size, **more):
     return lambda root, folder, name, pictures: export_anomalib(folder, name, make(root), size, pictures, **more)
 
 
+def usual(kind, size=SIZE, **more):
+    """An export of a detector of anomalib."""
+    return simple(lambda root: detector(kind, root, size, **more), size)
+
+
 NETWORKS = {
     "small": {
-        "padim": simple(lambda root: padim(root, SHAPE, *LEAN, 8), SHAPE, external=True),
-        "padim-dynamic": simple(lambda root: padim(root, SHAPE, *LEAN, 8), SHAPE, dynamic=True),
+        "padim": simple(padim, SHAPE, external=True),
+        "padim-dynamic": simple(padim, SHAPE, dynamic=True),
         "padim-1x": padim_1x,
         "padim-sensitive": padim_sensitive,
-        "patchcore": simple(lambda root: patchcore(root, SHAPE, *LEAN), SHAPE),
-        "patchcore-crop": simple(lambda root: patchcore(root, (80, 112), *LEAN, crop=SHAPE), (80, 112)),
-        "efficientad": simple(lambda root: efficientad(root, 5, slim=True), SIZE),
+        "patchcore": usual(Patchcore, SHAPE, coreset_sampling_ratio=0.02, **LEAN),
+        "patchcore-crop": usual(Patchcore, (80, 112), pre={"center_crop_size": SHAPE}, coreset_sampling_ratio=0.02, **LEAN),
+        "efficientad": simple(lambda root: efficientad(root, slim=True), SIZE),
         "efficientad-maps": efficientad_maps,
         "autoencoder": mirror,
     },
     "full": {
-        "padim": simple(lambda root: padim(root, SIZE, "resnet18", ["layer1", *LAYERS], 100), SIZE),
-        "patchcore": simple(lambda root: patchcore(root, SIZE, "resnet18", LAYERS), SIZE),
-        "efficientad": simple(lambda root: efficientad(root, 5, slim=False), SIZE),
+        "padim": usual(Padim, n_features=100, **RESNET),
+        "patchcore": usual(Patchcore, coreset_sampling_ratio=0.02, backbone="resnet18", layers=["layer2", "layer3"]),
+        "efficientad": simple(lambda root: efficientad(root, slim=False), SIZE),
+        "stfpm": usual(Stfpm, **RESNET),
+        "fastflow": usual(Fastflow, backbone="resnet18"),
+        "reverse-distillation": usual(ReverseDistillation, **RESNET),
+        "dinomaly": usual(Dinomaly, (224, 224), pre={"crop_size": 224}, encoder_name="vit_small_patch14_reg4_dinov2"),
     },
 }
 
 
-def pictures_of(root, folder):
-    """A good and a defective picture of the folder's test pictures, which the networks are compared on."""
+def pictures_of(root, folder, kinds):
+    """A good picture of the folder's test pictures and one of each of the first `kinds` defects, which the networks are compared on."""
     folder.mkdir(parents=True, exist_ok=True)
-    defect = next(d for d in sorted((root / "test").iterdir()) if d.name != "good")
-    pictures = [folder / "good.png", folder / "bad.png"]
-    for picture, place in zip(pictures, [root / "test/good", defect]):
-        if not picture.exists():
-            Image.open(sorted(place.iterdir())[0]).convert("RGB").save(picture)
-    return pictures
+    defects = [d for d in sorted((root / "test").iterdir()) if d.name != "good"][:kinds]
+    places = {"good.png": root / "test/good", "bad.png": defects[0], **{f"{d.name}.png": d for d in defects[1:]}}
+    for name, place in places.items():
+        if not (folder / name).exists():
+            Image.open(sorted(place.iterdir())[0]).convert("RGB").save(folder / name)
+    return [folder / name for name in places]
 
 
 def main():
     how, root = sys.argv[1], Path(sys.argv[2])
-    usual = TESTS / "fixtures/detectors" if how == "small" else TESTS / ".cache/detectors" / root.name
-    folder = Path(sys.argv[3]) if len(sys.argv) > 3 else usual
+    home = TESTS / "fixtures/detectors" if how == "small" else TESTS / ".cache/detectors" / root.name
+    folder = Path(sys.argv[3]) if len(sys.argv) > 3 else home
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    pictures = pictures_of(root, folder)
+    without_weights()
+    pictures = pictures_of(root, folder, 1 if how == "small" else 3)
     facts_file = folder / "expected.json"
     facts = json.loads(facts_file.read_text()) if facts_file.exists() else {}
     for name in sys.argv[4:] or NETWORKS[how]:

@@ -6,10 +6,11 @@ import { ROOT } from '../support';
 import { TYPES, editorNode, editorPage, type Type } from './editor-page';
 
 const MODEL = '0123456789abcdef';
+const NAMELESS = 'fedcba9876543210';
 
 /** Validates one field of a node that has these settings beside the defaults. */
 function validate(type: Type, field: string, settings: Record<string, unknown>): unknown {
-  const { definition } = editorPage(type, { [MODEL]: { detector: 'bottle' } });
+  const { definition } = editorPage(type, { [MODEL]: { detector: 'bottle' }, [NAMELESS]: { detector: '' } });
   const defaults = Object.fromEntries(Object.entries(definition.defaults).map(([name, { value }]) => [name, value]));
   const node = editorNode(type, { ...defaults, ...settings });
   return definition.defaults[field].validate!.call(node, { ...defaults, ...settings }[field as never], {});
@@ -46,10 +47,23 @@ describe('editor pages', () => {
   });
 
   it('accept only detector names that the store accepts', () => {
-    for (const detector of ['', '..', 'a/b', '../x', 'x'.repeat(65), 'é'])
+    for (const detector of ['..', 'a/b', '../x', 'x'.repeat(65), 'é'])
       assert.match(String(validate('anomaly-model', 'detector', { detector })), /^Detector name: /, detector);
-    for (const detector of ['bottle', 'A-1_b.c', '42'])
+    for (const detector of ['bottle', 'A-1_b.c', '42', ''])
       assert.equal(validate('anomaly-model', 'detector', { detector }), true);
+  });
+
+  it('want a detector where the messages do not name it', () => {
+    for (const [type, settings, valid] of [
+      ['anomaly-fit', { recipe: '' }, false],
+      ['anomaly-score', { recipe: '' }, false],
+      ['anomaly-score', { recipe: 'product' }, true],
+      ['threshold', {}, true]
+    ] as const) {
+      const said = validate(type, 'model', { model: NAMELESS, ...settings });
+      if (valid) assert.equal(said, true, type);
+      else assert.match(String(said), /^The model's settings are not complete/, type);
+    }
   });
 
   it('check the limits of threshold against each other and their method', () => {

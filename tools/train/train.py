@@ -4,6 +4,7 @@
 
 MODEL is the name of one of anomalib's image models: Padim, Stfpm, ReverseDistillation, Fastflow, EfficientAd, Patchcore, ...
 PICTURES holds pictures of good parts, or is a class folder in MVTec's layout, whose train/good is taken.
+Without --without-weights anomalib downloads what the model starts from: a backbone; for EfficientAd a teacher and 1.5 GB of pictures.
 """
 import argparse
 import ast
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import onnx
+import timm
 import torch
 from anomalib import models
 from anomalib.data import Folder
@@ -29,7 +31,7 @@ def arguments():
     parser.add_argument("--size", type=int, default=256, help="input of the network, pixels; default 256")
     parser.add_argument("--epochs", type=int, help="default: as many as anomalib takes for the model")
     parser.add_argument("--steps", type=int, help="of training at most")
-    parser.add_argument("--without-weights", action="store_true", help="start from random weights: nothing is downloaded")
+    parser.add_argument("--without-weights", action="store_true", help="start from random weights: nothing is downloaded, nothing useful is learned by most models")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the model, as in anomalib")
     parser.add_argument("--device", default="auto", help="auto, cpu, gpu; default auto")
     return parser.parse_args()
@@ -44,7 +46,14 @@ def good_pictures(folder):
     return found
 
 
-def model_of(args):
+def without_weights():
+    """From now on every backbone that anomalib makes, and EfficientAD's teacher, has random weights: nothing is downloaded."""
+    make = timm.create_model
+    timm.create_model = lambda *args, **more: make(*args, **{**more, "pretrained": False})
+    models.EfficientAd.prepare_pretrained_model = lambda _: None
+
+
+def model_of(args, root):
     kind = getattr(models, args.model, None)
     if kind is None:
         raise SystemExit(f"anomalib has no model {args.model}; see https://anomalib.readthedocs.io for their names.")
@@ -56,9 +65,10 @@ def model_of(args):
         except (ValueError, SyntaxError):
             settings[key] = value
     if args.without_weights:
-        if "pre_trained" not in inspect.signature(kind).parameters:
-            raise SystemExit(f"{args.model} of anomalib cannot start from random weights: leave --without-weights out.")
-        settings["pre_trained"] = False
+        without_weights()
+        if kind is models.EfficientAd:
+            # it also wants pictures of anything, in folders; these are as random as its teacher
+            settings.setdefault("imagenet_dir", root)
     # some cut out the middle unless told otherwise; parts are to be inspected to their edge
     whole = {"crop_size": args.size} if "crop_size" in inspect.signature(kind.configure_pre_processor).parameters else {}
     pre = kind.configure_pre_processor(image_size=(args.size, args.size), **whole)
@@ -68,13 +78,13 @@ def model_of(args):
 def main():
     args = arguments()
     pictures = good_pictures(args.pictures)
-    model = model_of(args)
     with tempfile.TemporaryDirectory() as work:
         # only what is good: the threshold is Goodparts' own, from a fit with good pictures
         root = Path(work) / "data"
         (root / "good").mkdir(parents=True)
         for i, picture in enumerate(pictures):
             shutil.copy(picture, root / "good" / f"{i:06}{picture.suffix.lower()}")
+        model = model_of(args, root)
         batch = 1 if args.model == "EfficientAd" else 8
         data = Folder(
             name="parts",
@@ -86,11 +96,14 @@ def main():
             test_split_mode="synthetic",
             val_split_mode="same_as_test",
         )
-        limits = {key: value for key, value in (("max_epochs", args.epochs), ("max_steps", args.steps)) if value}
+        # an epoch of no more than the steps, as its end brings the validation, from which the scale of the scores comes
+        limits = {"max_epochs": args.epochs, "max_steps": args.steps, "limit_train_batches": args.steps}
+        limits = {key: value for key, value in limits.items() if value}
         engine = Engine(accelerator=args.device, devices=1, default_root_dir=work, logger=False, **limits)
         engine.fit(model, datamodule=data)
         # one picture at a time, as Goodparts scores them; torch.export cannot leave the number open for every model
-        fixed = {"input_size": (args.size, args.size), "dynamic_shapes": None}
+        # 18 is what torch writes; older ones, as anomalib asks for, it cannot make of every model and says so at length
+        fixed = {"input_size": (args.size, args.size), "dynamic_shapes": None, "opset_version": 18}
         made = Path(model.eval().to_onnx(Path(work) / "export", "model", **fixed))
         # one file, weights included
         onnx.save(onnx.load(made), args.out)

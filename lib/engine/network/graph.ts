@@ -1,5 +1,5 @@
 import { floatsOf } from '../onnx/fold';
-import type { GraphProto, ModelProto, NodeProto, TensorProto } from '../onnx/proto';
+import { DataType, type GraphProto, type ModelProto, type NodeProto, type TensorProto } from '../onnx/proto';
 
 /** Constants of a graph by name: its weights, and what constant nodes give. */
 export function constantsOf(graph: GraphProto): Map<string, TensorProto> {
@@ -19,6 +19,22 @@ export const producersOf = (graph: GraphProto): Map<string, NodeProto> =>
 export function singleOf(tensor: TensorProto | undefined): number | undefined {
   const values = floatsOf(tensor);
   return values?.length === 1 ? values[0] : undefined;
+}
+
+/** Whether a constant is a single `false`. */
+const isFalse = (tensor: TensorProto | undefined): boolean =>
+  tensor?.dataType === DataType.bool && (tensor.rawData?.[0] ?? tensor.int32Data?.[0]) === 0;
+
+/**
+ * Whether anomalib 2 leaves an output as it is, because no validation was run that would have told its scale and boundary. The branch that
+ * scales it is in the file all the same, behind a condition that is never met.
+ */
+export function neverScaled(graph: GraphProto, output: string): boolean {
+  const constants = constantsOf(graph);
+  const producers = producersOf(graph);
+  let node = producers.get(output);
+  while (node?.opType === 'Identity') node = producers.get(node.input[0]);
+  return node?.opType === 'Where' && isFalse(constants.get(node.input[0]));
 }
 
 /**

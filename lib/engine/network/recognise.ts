@@ -2,7 +2,7 @@ import { GoodpartsError } from '../errors';
 import { pictureInput, type PictureInput } from '../onnx/cut';
 import { DataType, type GraphProto, type ModelProto, type NodeProto, toNumber } from '../onnx/proto';
 import type { Calibration, FitSettings, NetworkFacts, NetworkFormat, Size } from '../types';
-import { constantsOf, producersOf, singleOf } from './graph';
+import { constantsOf, neverScaled, producersOf, singleOf } from './graph';
 import { readMetadata, type Metadata } from './metadata';
 
 /** What is known of a detector network before it has been run. */
@@ -164,15 +164,15 @@ function endsWith(graph: GraphProto, opType: string): boolean {
   return node?.opType === opType;
 }
 
-/** anomalib 2 scales its numbers so that .5 is the boundary, or another number that its sensitivity was set to. */
+/** anomalib 2 scales its numbers so that .5 is the boundary, or another number that its sensitivity was set to; unless it was never validated. */
 function ownOf(format: NetworkFormat, graph: GraphProto, metadata: Metadata): Calibration['own'] {
   if (format === 'anomalib-1') return metadata.own;
   if (format !== 'anomalib') return undefined;
-  const boundary = (label: string): number | undefined => {
-    if (!graph.output.some(o => o.name === label)) return undefined;
+  const boundary = (label: string, scaled: string): number | undefined => {
+    if (!graph.output.some(o => o.name === label) || neverScaled(graph, scaled)) return undefined;
     const node = producersOf(graph).get(label);
     return (node?.opType === 'Greater' ? singleOf(constantsOf(graph).get(node.input[1])) : undefined) ?? 0.5;
   };
-  const own = { score: boundary('pred_label'), map: boundary('pred_mask') };
+  const own = { score: boundary('pred_label', 'pred_score'), map: boundary('pred_mask', 'anomaly_map') };
   return own.score === undefined && own.map === undefined ? undefined : own;
 }

@@ -74,7 +74,8 @@ def trained(model, root):
 
 def detector(kind, root, size, pre=None, **settings):
     """A detector of anomalib."""
-    net = kind(pre_processor=kind.configure_pre_processor(image_size=size, **(pre or {})), **settings)
+    pre = kind.configure_pre_processor(image_size=size, **(pre or {}))
+    net = kind(pre_processor=pre, evaluator=False, **settings)  # some evaluators want masks, and nobody reads their figures
     if kind is Patchcore:
         settle(net.model.feature_extractor.feature_extractor, root, size)
     return trained(net, root)

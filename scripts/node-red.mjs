@@ -82,7 +82,10 @@ export async function startNodeRed({
   timeout = 180_000
 }) {
   const args = [red, '--settings', settings, '--userDir', userDir, '--port', String(port), flows];
-  const child = spawn(node, args, { env: { NODE_ENV: 'production', ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(node, args, {
+    env: { NODE_ENV: 'production', ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  });
   const ended = new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('exit', code => resolve(code ?? 1));

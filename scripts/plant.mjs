@@ -86,17 +86,17 @@ function modulesOf(nodes) {
   const libraries = nodes.flatMap(({ libs = [] }) => libs.map(({ module }) => module)).filter(name => !isBuiltin(name));
   const named = nodes.filter(({ type }) => type === 'global-config').map(({ modules }) => modules ?? {});
   const all = Object.assign(Object.fromEntries(libraries.map(name => [name, '*'])), ...named);
-  delete all[OURS];
-  return all;
+  return Object.fromEntries(Object.entries(all).filter(([name]) => name !== OURS));
 }
 
 /** Installs palettes into the user directory, as the palette manager would. @throws Error with npm's words */
 async function install(userDir, dependencies) {
   const file = path.join(userDir, 'package.json');
-  const text = JSON.stringify({ name: 'goodparts-plant', private: true, dependencies }, null, 2) + '\n';
+  const named = fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')).dependencies : {};
   const names = Object.keys(dependencies);
-  const there = names.every(name => fs.existsSync(path.join(userDir, 'node_modules', name)));
-  if (there && fs.existsSync(file) && fs.readFileSync(file, 'utf8') === text) return;
+  const is = name => named[name] === dependencies[name] && fs.existsSync(path.join(userDir, 'node_modules', name));
+  if (names.every(is)) return;
+  const text = JSON.stringify({ name: 'goodparts-plant', private: true, dependencies }, null, 2) + '\n';
   say(`Installing ${names.join(', ')} ...`);
   fs.mkdirSync(userDir, { recursive: true });
   fs.writeFileSync(file, text);

@@ -116,12 +116,13 @@ export class Scorer {
   /** `msg.list`: the message goes on with the detectors that there are, in the version that is in use. */
   private async list(msg: Message, send: Send, done: Done): Promise<void> {
     const current = (await this.model.list()).filter(info => info.current);
-    msg.payload = current.map(({ name, version, created, images, settings: { backbone } }) => ({
+    msg.payload = current.map(({ name, version, created, images, settings: { backbone, secondBackbone } }) => ({
       name,
       version,
       created,
       images,
-      backbone
+      backbone,
+      ...(secondBackbone && { secondBackbone })
     }));
     this.answer(done, () => send([msg, null]));
   }

@@ -4,6 +4,7 @@ import type { Browser, Page } from 'playwright-core';
 import { getJson, startNodeRed, until, type NodeRed } from '../flows/node-red';
 import { put, scratch } from '../support';
 import { browser } from './chromium';
+import { Workspace } from './workspace';
 
 const MODEL = 'a0b1c2d3e4f50617';
 const SCORE = 'b0b1c2d3e4f50617';
@@ -36,17 +37,15 @@ describe('backbones in the editor', function () {
   let nodeRed: NodeRed | undefined;
   let chromium: Browser | undefined;
   let page: Page;
-  const errors: string[] = [];
+  let workspace: Workspace;
 
   before(async function () {
     chromium = await browser(this);
     const flows = path.join(scratch(), 'flows.json');
     put(flows, JSON.stringify(FLOW));
     nodeRed = await startNodeRed({ flows });
-    page = await chromium.newPage({ viewport: { width: 1200, height: 1000 }, locale: 'en-US' });
-    page.on('pageerror', error => errors.push(error.message));
-    await page.goto(nodeRed.url, { waitUntil: 'load' });
-    await page.waitForFunction(`window.RED?.nodes?.node?.('${MODEL}')`, undefined, { timeout: 60_000 });
+    workspace = await Workspace.open(chromium, nodeRed.url);
+    ({ page } = workspace);
     await page.evaluate(`RED.editor.editConfig('', 'anomaly-model', '${MODEL}')`);
     await page.locator('#node-config-dialog-ok').waitFor();
     // the list of the catalogue has come
@@ -82,6 +81,6 @@ describe('backbones in the editor', function () {
     const model = async () => (await getJson<Deployed[]>(`${nodeRed!.url}/flows`)).find(({ id }) => id === MODEL)!;
     const { backbone, secondBackbone, secondWeight } = await until(model, one => Boolean(one.secondBackbone), 20);
     assert.deepEqual([backbone, secondBackbone, secondWeight], ['embedded', '/nets/line7.onnx', '0.5']);
-    assert.deepEqual(errors, []);
+    assert.deepEqual(workspace.troubles, []);
   });
 });

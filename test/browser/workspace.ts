@@ -75,13 +75,15 @@ export class Workspace {
   async deploy(): Promise<void> {
     await this.page.locator('#red-ui-header-button-deploy').click();
     await this.page.locator('.red-ui-notification', { hasText: 'Successfully deployed' }).waitFor();
+    // for a while it takes every click, also after it has said so
+    await this.page.locator('#red-ui-editor-shade').waitFor({ state: 'hidden' });
     // the word that it went well hides what lies under it
     await this.quiet();
   }
 
   /** Presses the button that an inject node has on the canvas. */
   press(id: string): Promise<void> {
-    return this.page.locator(`[id="${id}"] .red-ui-flow-node-button-button`).click({ force: true });
+    return this.page.locator(`[id="${id}"] .red-ui-flow-node-button-button`).click();
   }
 
   /** The text under a node, as soon as it is so. */

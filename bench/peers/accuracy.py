@@ -95,19 +95,24 @@ def mask_of(file, size):
 
 
 def evaluate(model, args):
+    """anomalib's metrics; the largest value is 1, as torchmetrics takes a sigmoid of anything larger, which makes large distances alike."""
     model.eval()
-    image_auroc, pixel_auroc, aupro = BinaryAUROC(), BinaryAUROC(), _AUPRO(fpr_limit=0.3)
+    scores, labels, maps, masks = [], [], [], []
     with torch.inference_mode():
         for file in sorted((args.folder / "test").glob("*/*")):
             found = model(read_image(file, as_tensor=True)[None])
-            image_auroc.update(found.pred_score.flatten(), torch.tensor([int(file.parent.name != "good")]))
+            scores.append(float(found.pred_score))
+            labels.append(int(file.parent.name != "good"))
             mask = mask_of(file, args.size)
             if mask is None:
                 continue
-            # torchmetrics takes a sigmoid of what lies outside of 0 and 1, which keeps the order
-            distances = found.anomaly_map.reshape(1, args.size, args.size)
-            pixel_auroc.update(distances, mask[None])
-            aupro.update(distances, mask[None])
+            maps.append(found.anomaly_map.reshape(args.size, args.size))
+            masks.append(mask)
+    scores, maps, masks = torch.tensor(scores), torch.stack(maps), torch.stack(masks)
+    image_auroc, pixel_auroc, aupro = BinaryAUROC(), BinaryAUROC(), _AUPRO(fpr_limit=0.3)
+    image_auroc.update(scores / scores.max(), torch.tensor(labels))
+    pixel_auroc.update(maps / maps.max(), masks)
+    aupro.update(maps / maps.max(), masks)
     return {"image_auroc": image_auroc.compute(), "pixel_auroc": pixel_auroc.compute(), "aupro": aupro.compute()}
 
 

@@ -1,13 +1,12 @@
 // An MQTT broker on this machine: Mosquitto, which must be installed. For tests and trials.
 //   node scripts/mosquitto.mjs [--port 1883] [--data <folder>]     runs one until Ctrl-C
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
-import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { freePort } from './node-red.mjs';
+import { homeOf, startService } from './service.mjs';
 
 const connects = port =>
   new Promise(resolve => {
@@ -42,9 +41,7 @@ max_inflight_messages 1
  * @throws Error with the broker's log when it ends, or does not serve within 20 s
  */
 export async function start({ program = 'mosquitto', port, folder, onLine } = {}) {
-  const own = folder === undefined;
-  const home = folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-mosquitto-'));
-  fs.mkdirSync(home, { recursive: true });
+  const home = homeOf('mosquitto', folder);
   const chosen = port ?? (await freePort(1883));
   const file = path.join(home, 'mosquitto.conf');
   fs.writeFileSync(file, config(chosen, home));
@@ -53,41 +50,17 @@ export async function start({ program = 'mosquitto', port, folder, onLine } = {}
   // started by root, it would become the user "mosquitto", who may not write there
   const user = process.getuid?.() === 0 ? 'user root\n' : '';
   fs.appendFileSync(file, user);
-  const child = spawn(program, ['-c', file], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  const log = [];
-  let over = false;
-  const ended = new Promise(resolve => {
-    child.once('error', error => {
-      log.push(error.message);
-      resolve(1);
-    });
-    child.once('exit', code => resolve(code ?? 1));
+  const { log, ended, stop } = await startService({
+    name: 'Mosquitto',
+    command: [program, '-c', file],
+    home,
+    own: folder === undefined,
+    env,
+    port: chosen,
+    seconds: 20,
+    serves: () => connects(chosen),
+    onLine
   });
-  const orphaned = () => child.kill('SIGKILL');
-  process.once('exit', orphaned);
-  void ended.then(() => {
-    over = true;
-    process.off('exit', orphaned);
-  });
-  const take = text => {
-    for (const line of text.split('\n').filter(Boolean)) {
-      log.push(line);
-      if (log.length > 200) log.shift();
-      onLine?.(line);
-    }
-  };
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', take);
-  const stop = async () => {
-    child.kill('SIGTERM');
-    await ended;
-    if (own) fs.rmSync(home, { recursive: true, force: true });
-  };
-  const late = Date.now() + 20_000;
-  while (!(await connects(chosen))) {
-    if (!over && Date.now() > late) await stop();
-    if (over) throw new Error(`Mosquitto does not serve on port ${chosen}:\n${log.join('\n')}`);
-    await new Promise(resolve => setTimeout(resolve, 100));
-  }
   return { url: `mqtt://127.0.0.1:${chosen}`, port: chosen, folder: home, log, ended, stop };
 }
 

@@ -1,9 +1,8 @@
 // Prometheus with the configuration and the alert rules of docs/monitoring, pointed at one Node-RED. It must be installed.
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { freePort, root } from './node-red.mjs';
+import { homeOf, startService } from './service.mjs';
 
 const shipped = path.join(root, 'docs/monitoring');
 
@@ -21,9 +20,7 @@ const shipped = path.join(root, 'docs/monitoring');
  * @throws Error with what it logged when it ends, or does not serve within 30 s
  */
 export async function start({ target, credentials, program = 'prometheus', port, folder, interval }) {
-  const own = folder === undefined;
-  const home = folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-prometheus-'));
-  fs.mkdirSync(home, { recursive: true });
+  const home = homeOf('prometheus', folder);
   let config = fs.readFileSync(path.join(shipped, 'prometheus.yml'), 'utf8');
   config = config.replace('localhost:1880', new URL(target).host);
   if (credentials) {
@@ -37,44 +34,19 @@ export async function start({ target, credentials, program = 'prometheus', port,
   fs.copyFileSync(path.join(shipped, 'alerts.yml'), path.join(home, 'alerts.yml'));
   const chosen = port ?? (await freePort(9090));
   const flags = ['config.file=prometheus.yml', 'storage.tsdb.path=data', `web.listen-address=127.0.0.1:${chosen}`];
-  const child = spawn(program, [...flags.map(flag => `--${flag}`), '--log.level=error'], {
-    cwd: home,
-    stdio: ['ignore', 'ignore', 'pipe']
-  });
-  const log = [];
-  let over = false;
-  child.stderr.setEncoding('utf8').on('data', text => {
-    log.push(text.trimEnd());
-    if (log.length > 50) log.shift();
-  });
-  const ended = new Promise(resolve => {
-    child.once('error', error => {
-      log.push(error.message);
-      resolve(1);
-    });
-    child.once('exit', code => resolve(code ?? 1));
-  });
-  const orphaned = () => child.kill('SIGKILL');
-  process.once('exit', orphaned);
-  void ended.then(() => {
-    over = true;
-    process.off('exit', orphaned);
-  });
-  const stop = async () => {
-    child.kill('SIGTERM');
-    await ended;
-    if (own) fs.rmSync(home, { recursive: true, force: true });
-  };
   const url = `http://127.0.0.1:${chosen}`;
-  const serves = () =>
-    fetch(`${url}/-/ready`).then(
-      response => response.ok,
-      () => false
-    );
-  for (const late = Date.now() + 30_000; !(await serves());) {
-    if (!over && Date.now() > late) await stop();
-    if (over) throw new Error(`Prometheus does not serve on port ${chosen}:\n${log.join('\n')}`);
-    await new Promise(resolve => setTimeout(resolve, 200));
-  }
+  const { ended, stop } = await startService({
+    name: 'Prometheus',
+    command: [program, ...flags.map(flag => `--${flag}`), '--log.level=error'],
+    home,
+    own: folder === undefined,
+    port: chosen,
+    seconds: 30,
+    serves: () =>
+      fetch(`${url}/-/ready`).then(
+        response => response.ok,
+        () => false
+      )
+  });
   return { url, port: chosen, ended, stop };
 }

@@ -1,5 +1,5 @@
 // One picture, from the JPEG file to its score and map: Goodparts and, with the same backbone, the peers. Our map is the one that the
-// nodes take, twice the network's input each way; anomalib's has the size of the input.
+// nodes take; it has the size of the network's input, as anomalib's.
 import fs from 'node:fs';
 import { Engine, GoodpartsError } from '../../lib/engine';
 import type { PatchCoreInfo, ScoreResult } from '../../lib/engine/types';

@@ -25,15 +25,23 @@ export async function coarseBank(runtime: Runtime, bank: Float32Array, dimension
   const norms = new Float32Array(size);
   try {
     for (let from = 0; from < size; from += step) {
-      const rows = bank.subarray(from * dimensions, (from + step) * dimensions);
-      const found = await session.run({ patches: { data: rows, dims: [rows.length / dimensions, dimensions] } });
+      const rows = filledUp(bank.subarray(from * dimensions, (from + step) * dimensions), step * dimensions);
+      const found = await session.run({ patches: { data: rows, dims: [step, dimensions] } });
       blocks.push({ levels: found.levels.data as unknown as Int8Array, scales: found.scales.data });
-      norms.set(found.norms.data, from);
+      norms.set(found.norms.data.subarray(0, size - from), from);
     }
   } finally {
     await session.release();
   }
-  return { blocks, norms, dimensions, rotation };
+  return { blocks, norms, size, dimensions, rotation };
+}
+
+/** With zeros at its end. */
+function filledUp(values: Float32Array, length: number): Float32Array {
+  if (values.length === length) return values;
+  const filled = new Float32Array(length);
+  filled.set(values);
+  return filled;
 }
 
 /**

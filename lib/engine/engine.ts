@@ -63,7 +63,7 @@ export interface ScoreOptions extends Urgency {
   /** a version to use instead of the current one */
   version?: string;
   /**
-   * Return the anomaly map as well, default true: as large as the picture, up to 4 megapixels. `small`: at most twice as wide and high as
+   * Return the anomaly map as well, default true: as large as the picture, up to 4 megapixels. `small`: no more pixels than
    * the network's input, beyond which it is only enlarged.
    */
   map?: boolean | 'small';

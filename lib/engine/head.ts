@@ -25,8 +25,6 @@ import type { Arrays } from './version';
 
 /** The largest anomaly map that is made, pixels; a larger picture's map has its aspect, at a smaller scale. */
 export const MAX_MAP = 4e6;
-/** A small map has this many times the network input's width and height: between two of its pixels nothing is left to see. */
-const ENLARGED = 2;
 
 /** Matrices of maps that are kept, one an axis, picture size and tile. */
 const KEPT_AXES = 256;
@@ -123,13 +121,16 @@ function worthFiltering(runtime: Runtime, size: number): boolean {
   return runtime.device.used === 'cpu' && size > SMALL;
 }
 
-/** The map's size for a picture; `full`: its own, else no larger than the network's input has to show. */
+/**
+ * The map's size for a picture; `full`: its own, else as many pixels as the network was given: the map is blurred over more than one of
+ * them, so there is nothing to see in between.
+ */
 export function mapSize(
   { width, height }: { width: number; height: number },
   { inputWidth, inputHeight }: { inputWidth: number; inputHeight: number },
   full: boolean
 ): { width: number; height: number } {
-  const most = full ? MAX_MAP : Math.min(MAX_MAP, ENLARGED ** 2 * inputWidth * inputHeight);
+  const most = full ? MAX_MAP : Math.min(MAX_MAP, inputWidth * inputHeight);
   const scale = Math.min(1, Math.sqrt(most / (width * height)));
   const [w, h] = [width, height].map(n => Math.max(1, Math.round(n * scale)));
   return { width: w, height: h };

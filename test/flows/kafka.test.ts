@@ -53,6 +53,13 @@ describe('kafka.json', function () {
     fs.writeFileSync(place('todo/disc', `${name}.writing`), bytes);
     fs.renameSync(place('todo/disc', `${name}.writing`), place('todo/disc', name));
   };
+  /** Topics are read each on its own: who has read a verdict may not have read the part yet. */
+  const sentAs = async (key: string | undefined) =>
+    (await until(
+      async () => sent.find(one => one.key === key),
+      found => found !== undefined,
+      20
+    ))!;
   const verdictOf = (id: string) => verdicts.map(json<Verdict>).filter(one => one.part === id);
 
   before(async function () {
@@ -87,6 +94,7 @@ describe('kafka.json', function () {
       ['parts', 'verdicts', 'rejected', 'overlays'].map(topic => client.read(topic))
     );
     await count(verdicts, 10);
+    await count(sent, 10);
     await says('outbox', /^Kafka there, 0 waiting$/);
     await says('read parts', /, 0 in the flow$/);
     assert.equal(files(place('sent/disc')).length, 10);
@@ -108,6 +116,7 @@ describe('kafka.json', function () {
     }
     for (const { key, value } of verdicts) assert.equal(key, json<Verdict>({ value } as KafkaRecord).part);
     const ng = verdicts.map(json<Verdict>).filter(({ verdict }) => verdict === 'ng');
+    await count(overlays, ng.length);
     assert.equal(overlays.length, ng.length);
     for (const { key, value, headers } of overlays) {
       const { source } = ng.find(({ part: id }) => id === key)!;
@@ -180,7 +189,7 @@ describe('kafka.json', function () {
       which: 'input-missing'
     });
     for (const [key, { part: id, reason, source }] of Object.entries(named)) {
-      const { partition, offset } = sent.find(one => one.key === key)!;
+      const { partition, offset } = await sentAs(key);
       assert.equal(id, key);
       assert.match(reason, /^.{15,}/);
       assert.doesNotMatch(reason, /Error:/);
@@ -194,7 +203,7 @@ describe('kafka.json', function () {
     );
     const [first, second] = verdictOf('twice').map(({ source }) => source.offset!);
     assert.notEqual(first, second);
-    const { offset } = sent.find(({ key }) => key === undefined)!;
+    const { offset } = await sentAs(undefined);
     assert.equal(verdictOf(`3-${offset}`).length, 1);
     await says('read parts', /, 0 in the flow$/);
   });
@@ -245,7 +254,7 @@ describe('kafka.json', function () {
     await count(rejected, before + 1);
     const { part: id, recipe, code, source } = json<Rejection>(rejected.at(-1)!);
     assert.deepEqual([id, recipe, code], ['no-verdict', 'disc', 'MESSAGE_TOO_LARGE']);
-    assert.equal(source!.offset, sent.find(({ key }) => key === 'no-verdict')!.offset);
+    assert.equal(source!.offset, (await sentAs('no-verdict')).offset);
     await client.allow('verdicts', 2 ** 20);
     await client.allow('overlays', 2 ** 24);
   });
@@ -253,17 +262,18 @@ describe('kafka.json', function () {
   it('keeps its memory when a great many come at once', async function () {
     const watched = watchMemory(this, nodeRed.pid);
     const eight = await picture(8e6);
-    for (let i = 0; i < 30; i++) save(`many-${i}.tiff`, eight);
+    for (let i = 0; i < 50; i++) save(`many-${i}.tiff`, eight);
     const done = () => new Set(verdicts.flatMap(({ key }) => (key!.startsWith('many-') ? key! : []))).size;
     await until(
       async () => done(),
-      size => size === 30,
-      50
+      size => size === 50,
+      90
     );
     const { before, most } = watched();
     console.log(
-      `      240 MB of pictures: memory of Node-RED ${before.toFixed(0)} MB before, ${most.toFixed(0)} MB at most`
+      `      400 MB of pictures: memory of Node-RED ${before.toFixed(0)} MB before, ${most.toFixed(0)} MB at most`
     );
-    assert.ok(most < before + 230, `${before} MB before, ${most} MB at most`);
+    // what is under way is held, and what was and Node.js has not yet cleared away: not all that came
+    assert.ok(most < before + 350, `${before} MB before, ${most} MB at most`);
   });
 });

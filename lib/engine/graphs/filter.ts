@@ -1,5 +1,5 @@
 import type { GraphBuilder } from '../onnx/builder';
-import type { Memory } from './rank';
+import { LEFT_OUT, type Memory } from './rank';
 import { rotate, Rotation } from './rotation';
 
 /** What is compared to find the nearest bank patches: ||b||^2 - 2 q b, as ||q||^2 is the same for the whole row. */
@@ -7,6 +7,8 @@ export interface Filter {
   /** Values of [Q, D] queries, one [Q, m] tensor a block of the bank; `step` patches a block, in the last one what is left. */
   relative(queries: string): string[];
   step: number;
+  /** a block is so many groups of as many patches; 1: it is not parted */
+  group: number;
   /** whether the best one is the nearest patch, up to rounding; else it is among the best few */
   exact: boolean;
 }
@@ -14,17 +16,24 @@ export interface Filter {
 /** The bank in 8-bit integers, centred and rotated: levels[d, i] * scales[i] is about rotated(b_i - mean)[d]. */
 export interface CoarseBank {
   blocks: CoarseBlock[];
+  /** M */
+  size: number;
   dimensions: number;
   rotation: Rotation;
 }
 
-/** `coarseStep` patches of the bank, in the last block what is left. */
+/** `coarseStep` patches of the bank; in the last block what is left, filled up with patches that are nobody's nearest. */
 export interface CoarseBlock {
   /** [D, m], as the product takes them */
   levels: Int8Array;
   /** [m] */
   scales: Float32Array;
 }
+
+/** Patches in a coarse block at most, and their groups: of each the smallest value is taken first. */
+const COARSE = { most: 8192, group: 32 };
+/** The norm of what fills a block up: larger than LEFT_OUT, as even a patch that is left out comes before it. */
+const FILLED_UP = 10 * LEFT_OUT;
 
 /** More blocks than this would only make the graph large. */
 const MAX_BLOCKS = 64;
@@ -41,6 +50,7 @@ export function float32Filter(g: GraphBuilder, { bank, norms, size }: Memory): F
   }));
   return {
     step,
+    group: 1,
     exact: true,
     relative: queries => blocks.map(b => g.op('Add', [g.op('MatMul', [queries, b.bank]), b.norms]))
   };
@@ -53,20 +63,20 @@ export function float32Filter(g: GraphBuilder, { bank, norms, size }: Memory): F
 export function int8Filter(g: GraphBuilder, coarse: CoarseBank, norms: string): Filter {
   const { dimensions, rotation } = coarse;
   const step = coarse.blocks[0].scales.length;
-  const blocks = coarse.blocks.map(({ levels, scales }, i) => {
-    const count = scales.length;
-    return {
-      levels: g.int8s(levels, [dimensions, count]),
-      scales: g.floats(
-        scales.map(s => -2 * s),
-        [count]
-      ),
-      zeros: g.int8s(new Int8Array(count), [count]),
-      norms: slice(g, norms, i * step, count)
-    };
-  });
+  const fill = coarse.blocks.length * step - coarse.size;
+  const filled = g.op('Pad', [norms, g.ints(0, fill), g.scalar(FILLED_UP)]);
+  const blocks = coarse.blocks.map(({ levels, scales }, i) => ({
+    levels: g.int8s(levels, [dimensions, step]),
+    scales: g.floats(
+      scales.map(s => -2 * s),
+      [step]
+    ),
+    zeros: g.int8s(new Int8Array(step), [step]),
+    norms: slice(g, filled, i * step, step)
+  }));
   return {
     step,
+    group: COARSE.group,
     exact: false,
     relative(queries) {
       const [q, scale, zero] = g.ops('DynamicQuantizeLinear', [rotate(g, queries, rotation)], {}, 3);
@@ -75,8 +85,11 @@ export function int8Filter(g: GraphBuilder, coarse: CoarseBank, norms: string): 
   };
 }
 
-/** Patches in a coarse block of a bank; several blocks in a small bank too, so that there are candidates to choose from. */
-export const coarseStep = (size: number): number => stepOf(size, Math.min(2048, Math.ceil(size / 8)));
+/** Patches in a coarse block: all of a bank, in few parts of equal size. */
+export function coarseStep(size: number): number {
+  const { most, group } = COARSE;
+  return group * Math.ceil(size / Math.ceil(size / most) / group);
+}
 
 /** Patches in one product: its result stays in the cache until the minimum over it is taken. */
 function stepOf(size: number, columns: number): number {

@@ -10,8 +10,7 @@ export interface SearchOptions extends Rating {
   coarse?: CoarseBank;
 }
 
-/** Candidates of a coarse filter: from each block, and in all. */
-const PER_BLOCK = 2;
+/** Candidates of a coarse filter. */
 const PER_QUERY = 4;
 /** Candidates of a coarse filter for the neighbourhood of one bank patch. */
 const WIDE = 64;
@@ -59,20 +58,39 @@ export function searchGraph(options: SearchOptions): Uint8Array {
 
 /** The best ones of each block, and of all these the best: indices into the bank, int64 [Q, k]. */
 function candidates(g: GraphBuilder, queries: string, filter: Filter, size: number): string {
-  const some = (block: number): number => Math.min(filter.exact ? 1 : PER_BLOCK, size - block * filter.step);
-  const best = filter
-    .relative(queries)
-    .map((block, i) => g.ops('TopK', [block, g.ints(some(i))], { axis: 1, largest: 0 }, 2));
+  const count = Math.min(filter.exact ? 1 : PER_QUERY, size);
+  const best = filter.relative(queries).map((block, i) => {
+    const { values, places } = filter.exact ? smallest(g, block, 1) : smallestInGroups(g, block, filter, count);
+    return { values, indices: g.op('Add', [places, g.ints(i * filter.step)]) };
+  });
   const concat = (parts: string[]): string => g.op('Concat', parts, { axis: 1 });
-  const values = concat(best.map(([value]) => value));
-  const indices = concat(best.map(([, index], i) => g.op('Add', [index, g.ints(i * filter.step)])));
-  const [, places] = g.ops(
-    'TopK',
-    [values, g.ints(Math.min(filter.exact ? 1 : PER_QUERY, size))],
-    { axis: 1, largest: 0 },
-    2
-  );
-  return g.op('GatherElements', [indices, places], { axis: 1 });
+  const { places } = smallest(g, concat(best.map(({ values }) => values)), count);
+  return g.op('GatherElements', [concat(best.map(({ indices }) => indices)), places], { axis: 1 });
+}
+
+interface Smallest {
+  values: string;
+  places: string;
+}
+
+/** The `count` smallest values of each row, [Q, count], and their columns. */
+function smallest(g: GraphBuilder, rows: string, count: number): Smallest {
+  const [values, places] = g.ops('TopK', [rows, g.ints(count)], { axis: 1, largest: 0 }, 2);
+  return { values, places };
+}
+
+/**
+ * As `smallest`, for long rows in half the time: the smallest values lie in the groups with the smallest minima, and a minimum is
+ * taken much faster than a place.
+ */
+function smallestInGroups(g: GraphBuilder, rows: string, { group, step }: Filter, count: number): Smallest {
+  const grouped = g.op('Reshape', [rows, g.ints(-1, step / group, group)]);
+  const groups = smallest(g, g.op('ReduceMin', [grouped, g.ints(2)], { keepdims: 0 }), count).places;
+  const members = g.op('GatherND', [grouped, g.op('Unsqueeze', [groups, g.ints(2)])], { batch_dims: 1 });
+  const { values, places } = smallest(g, g.op('Reshape', [members, g.ints(-1, count * group)]), count);
+  const groupOf = g.op('GatherElements', [groups, g.op('Div', [places, g.ints(group)])], { axis: 1 });
+  const inGroup = g.op('Mod', [places, g.ints(group)]);
+  return { values, places: g.op('Add', [g.op('Mul', [groupOf, g.ints(group)]), inGroup]) };
 }
 
 /** Bank patches among which are the `neighbours` nearest ones to one of them, [1, D]: indices [k]. */

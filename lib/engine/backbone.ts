@@ -36,6 +36,8 @@ interface BackboneFacts {
   std?: number[];
   taps?: string[];
   input?: { layout?: PictureInput['layout'] };
+  /** pictures of multiples of so many pixels have maps of even sides before each pool */
+  even?: number;
   /** what trying it out with its own taps shows, so that it need not be done at each start */
   trial?: Trial;
 }
@@ -48,6 +50,7 @@ const EMBEDDED: BackboneFacts = {
   mean: [0, 0, 0],
   std: [1, 1, 1],
   taps: ['layer2', 'layer3'],
+  even: 16,
   trial: {
     layers: [
       { tensor: 'layer2', channels: 128, stride: 8, form: { kind: 'map' } },
@@ -64,19 +67,27 @@ const [EXACT, ROUNDED] = [1e-3, 5e-2];
 /**
  * Reads a backbone, `embedded` or an .onnx file, finds its layers and loads it cut after the deepest one; in 8 bits where
  * their ranges are given.
+ * @param wanted the only picture size that it will be given, if there is one
  * @throws GoodpartsError `backbone-missing`, `backbone-unreadable`, `backbone-input`, `backbone-operators`, `backbone-size`, `backbone-taps`
  */
 export async function loadBackbone(
   runtime: Runtime,
   file: string,
   layers: string[],
-  ranges?: RangeArray
+  ranges?: RangeArray,
+  wanted?: Size
 ): Promise<Backbone> {
   const { network, facts, sha256 } = await readNetwork(file);
   const named = layers.length ? layers : (facts.taps ?? []);
   checkTaps(network.model, named, file);
   const taps = named.length ? named : await findLayers(runtime, network);
-  const session = await openCut(runtime, network, taps, ranges && (cut => quantized(cut, ranges)));
+  const even = wanted && facts.even && wanted.width % facts.even === 0 && wanted.height % facts.even === 0;
+  const session = await openCut(
+    runtime,
+    network,
+    taps,
+    ranges ? cut => quantized(cut, ranges) : even ? flooringPools : undefined
+  );
   try {
     const known = named === facts.taps ? facts.trial : undefined;
     const { layers: found, size, batch } = known ?? (await tryOut(session, network, taps, ranges ? ROUNDED : EXACT));
@@ -101,6 +112,16 @@ export async function loadBackbone(
     await session.release();
     throw error;
   }
+}
+
+/**
+ * The same for maps of even sides, where there is nothing to round: ONNX Runtime's fast code knows no pool that rounds its size up, and
+ * brings the maps into another order and back for it (7.5 ms instead of 7.1 for the embedded backbone).
+ */
+function flooringPools(model: ModelProto): ModelProto {
+  for (const node of model.graph.node)
+    if (node.opType === 'AveragePool') node.attribute = node.attribute.filter(a => a.name !== 'ceil_mode');
+  return model;
 }
 
 async function readNetwork(file: string): Promise<{ network: Network; facts: BackboneFacts; sha256: string }> {

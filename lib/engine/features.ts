@@ -50,7 +50,8 @@ export class Extractor {
 
   /** @throws GoodpartsError when the backbone is missing, unreadable, has no such layers or does not suit the settings */
   static async create(runtime: Runtime, settings: Required<FitSettings>, ranges?: RangeArray): Promise<Extractor> {
-    const backbone = await loadBackbone(runtime, settings.backbone, settings.layers, ranges);
+    const wanted = { width: settings.inputWidth, height: settings.inputHeight };
+    const backbone = await loadBackbone(runtime, settings.backbone, settings.layers, ranges, wanted);
     try {
       const size = sizeFor(backbone, { width: settings.inputWidth, height: settings.inputHeight });
       checkSuits(backbone, settings, size);

@@ -4,7 +4,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { Engine, GoodpartsError, ScoreResult } from '../../lib/engine';
-import { Backbone, loadBackbone } from '../../lib/engine/backbone';
+import { Backbone, loadBackbone, runBackbone } from '../../lib/engine/backbone';
+import { relativeError } from '../../lib/engine/selftest';
 import { Runtime } from '../../lib/engine/runtime';
 import { part, parts, scratch, shared, SMALL } from '../support';
 
@@ -83,6 +84,24 @@ describe('backbone', () => {
     const facts = ({ channels, forms, size, multiple, batch }: Backbone) => [channels, forms, size, multiple, batch];
     assert.deepEqual(facts(known), facts(tried));
     assert.deepEqual(known.layers, tried.layers);
+  });
+
+  it('gives the same features where it is told the size, at even and at odd ones', async () => {
+    const runtime = await Runtime.create('cpu');
+    for (const side of [96, 90]) {
+      const picture = {
+        data: Float32Array.from({ length: 3 * side * side }, (_, i) => (i % 97) / 97),
+        dims: [1, 3, side, side]
+      };
+      const any = await loadBackbone(runtime, 'embedded', []);
+      const told = await loadBackbone(runtime, 'embedded', [], undefined, { width: side, height: side });
+      const [expected, found] = [await runBackbone(any, picture), await runBackbone(told, picture)];
+      expected.forEach((map, i) => {
+        assert.deepEqual(found[i].dims, map.dims);
+        assert.ok(relativeError(found[i].data, map.data) < 1e-5);
+      });
+      await Promise.all([any, told].map(backbone => backbone.session.release()));
+    }
   });
 
   it('refuses what is no network', async () => {

@@ -61,7 +61,7 @@ class Quantizer {
       const input = node.input.map(name => (this.inBytes.has(name) ? roundedName(name) : name));
       const { opType, domain, attribute, output } = node;
       this.node.push({ opType, domain, attribute, input, output });
-      node.output.forEach(name => this.round(name, name));
+      node.output.forEach(name => this.round(opType === 'MaxPool' ? this.clamped(name) : name, name));
       return;
     }
     const form = asConvolution(node, this.plan.draft, this.ranges);
@@ -72,6 +72,23 @@ class Quantizer {
     const exact = `${end}:float`;
     this.node.push({ opType: form.opType, attribute: form.attribute, input, output: [exact] });
     this.round(exact, end);
+  }
+
+  /**
+   * A tensor within the range that rounding leaves anyway. ONNX Runtime would round before a pool instead of after it (its
+   * QDQPropagation), and pool bytes channel by channel: 3 of 9 ms of a ResNet18. It does not reach beyond a Clip.
+   */
+  private clamped(name: string): string {
+    const scale = this.scales.get(name);
+    if (!scale || this.plan.outputs.has(name)) return name;
+    const { step, zero } = scale;
+    const [low, high, output] = [`${name}:low`, `${name}:high`, `${name}:clamped`];
+    this.initializer.push(
+      tensorOf(low, DataType.float, Float32Array.of(-zero * step), []),
+      tensorOf(high, DataType.float, Float32Array.of((255 - zero) * step), [])
+    );
+    this.node.push({ opType: 'Clip', input: [name, low, high], output: [output], attribute: [] });
+    return output;
   }
 
   /** Rounds `exact`; the result stands for the tensor `name`. */

@@ -34,7 +34,7 @@ export interface FitRow {
 }
 
 /** Pictures decoded for the variations: more would only fill the memory that is to be measured. */
-const ORIGINALS = 40;
+const ORIGINALS = 8;
 
 /** As many different pictures as are asked for: originals first, then shifted and brightened ones. */
 async function* pictures(files: string[], count: number): AsyncGenerator<Buffer | RawImage> {

@@ -59,6 +59,7 @@ export const COLUMNS: Record<string, Record<string, string>> = {
     fileMb: 'files, MB'
   },
   nodeRed: {
+    backbone: 'backbone',
     system: 'system',
     perSecond: 'pictures a second',
     share: 'share of the engine alone, %',

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { Engine } from '../../lib/engine';
 import { apart } from '../apart';
-import { storeOf, type Context } from '../context';
+import { storeOf, type BenchBackbone, type Context } from '../context';
 import { engineLoad, type EngineLoad } from '../engine-load';
 import { nodeRedLoad, type Measured } from '../node-red-load';
 import type { Row, SectionResult } from '../result';
@@ -30,10 +30,21 @@ export async function work(job: Job): Promise<EngineLoad | Measured> {
 }
 
 export async function run(context: Context): Promise<SectionResult> {
+  const { seconds, threads, quick } = context.options;
+  const backbones = context.backbones.slice(0, quick ? 1 : undefined);
+  return {
+    rows: backbones.flatMap(backbone => measure(context, backbone)),
+    notes: [
+      `${seconds} s each time, pictures and maps of the section score; ${threads} processor cores for everything.`
+    ]
+  };
+}
+
+function measure(context: Context, backbone: BenchBackbone): Row[] {
   const { rounds, seconds, threads } = context.options;
   const pictures = context.pictures.slice(0, 32);
   const userDir = path.join(context.folder, 'user');
-  const job: Job = { store: storeOf(context, context.backbones[0]), pictures, seconds, threads, userDir };
+  const job: Job = { store: storeOf(context, backbone), pictures, seconds, threads, userDir };
   const bare = new Map<number, EngineLoad[]>(AHEAD.map(ahead => [ahead, []]));
   const inside: Measured[] = [];
   for (let round = 0; round < rounds; round++) {
@@ -41,6 +52,7 @@ export async function run(context: Context): Promise<SectionResult> {
     inside.push(apart<Measured>(__filename, job));
   }
   const alone = [...bare].map(([ahead, loads]): Row => ({
+    backbone: backbone.name,
     system: `the engine alone, ${ahead} under way`,
     perSecond: spread(loads.map(load => load.perSecond)),
     cpuMs: spread(loads.map(load => load.cpuMs))
@@ -48,6 +60,7 @@ export async function run(context: Context): Promise<SectionResult> {
   const most = Math.max(...[...bare.values()].map(loads => spread(loads.map(load => load.perSecond)).median));
   const perSecond = spread(inside.map(load => load.perSecond));
   const within: Row = {
+    backbone: backbone.name,
     system: 'Node-RED',
     perSecond,
     share: Math.round((100 * perSecond.median) / most),
@@ -56,8 +69,5 @@ export async function run(context: Context): Promise<SectionResult> {
     delayP99: spread(inside.map(load => load.eventLoopDelayMs.p99)),
     delayMax: spread(inside.map(load => load.eventLoopDelayMs.max))
   };
-  return {
-    rows: [...alone, within],
-    notes: [`${seconds} s each time, pictures of the section score, embedded backbone.`]
-  };
+  return [...alone, within];
 }

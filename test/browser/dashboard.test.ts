@@ -127,7 +127,11 @@ describe('examples/dashboard.json in a browser', function () {
       assert.equal(await overlay.evaluate(image => getComputedStyle(image).opacity), String(Number(share) / 100));
     }
     await page.locator('.gp-slider input').fill('70');
-    assert.ok((await page.locator('.gp-plot circle').count()) > 2);
+    await until(
+      () => page.locator('.gp-plot circle').count(),
+      points => points > 2,
+      20
+    );
     const numbers = await Promise.all(['OK', 'REVIEW', 'NG', 'inspected'].map(word => dial(word).innerText()));
     const [ok, review, ng, all] = numbers.map(Number);
     assert.equal(ok + review + ng, all);
@@ -198,7 +202,8 @@ describe('examples/dashboard.json in a browser', function () {
     const cells = await page.$$eval('.gp-matrix tbody td', all => all.map(cell => Number(cell.textContent)));
     assert.ok(Math.abs(cells.reduce((a, b) => a + b) - Number(await seen())) <= 1);
     const auroc = await text('.gp-auroc strong');
-    assert.ok(auroc === '–' || (Number(auroc) >= 0.5 && Number(auroc) <= 1), auroc);
+    // of the few parts that were seen by now it may be any share
+    assert.ok(auroc === '–' || (Number(auroc) >= 0 && Number(auroc) <= 1), auroc);
     await shoot('evaluation', page);
     await page.locator('.gp-head nav a', { hasText: 'Line' }).click();
     await page.waitForSelector('.gp-word');

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
 import { Engine, GoodpartsError } from '../lib/engine';
-import type { RawImage } from '../lib/engine/types';
+import type { FitSettings, RawImage } from '../lib/engine/types';
 import { randomStream } from '../lib/engine/random';
 import { readMvtec } from '../lib/mvtec';
 import { apart } from './apart';
@@ -13,11 +13,7 @@ export interface FitJob {
   /** in MVTec layout */
   folder: string;
   images: number;
-  /** input of the network, px; 256 where not given */
-  size?: number;
-  backbone: string;
-  /** most patches in the bank; 0: a tenth of all */
-  bankSize: number;
+  settings: FitSettings;
   threads: number;
 }
 
@@ -73,22 +69,17 @@ const peakMb = (): number =>
   Math.round((Number(/VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))?.[1] ?? NaN) * 1024) / 1e6);
 
 /** One fit and some scores, in this process; for `apart`. */
-export async function work({ folder, images, size = 256, backbone, bankSize, threads }: FitJob): Promise<FitRow> {
+export async function work({ folder, images, settings, threads }: FitJob): Promise<FitRow> {
   const store = fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-fit-scale-'));
   try {
     const { train, test } = await readMvtec(folder);
     const engine = new Engine({ store, threads, device: 'cpu' });
     const files = train.map(t => t.path);
-    const fit = await engine.fit('scale', pictures(files, images), {
-      backbone,
-      bankSize,
-      inputWidth: size,
-      inputHeight: size
-    });
+    const fit = await engine.fit('scale', pictures(files, images), settings);
     const peak = peakMb();
     const times: number[] = [];
     for (const { path: file } of test.slice(0, 12)) {
-      const [result] = await engine.score('scale', [fs.readFileSync(file)]);
+      const [result] = await engine.score('scale', [fs.readFileSync(file)], { map: 'small' });
       if (result instanceof GoodpartsError) throw result;
       times.push(result.timing.total);
     }

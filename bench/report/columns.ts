@@ -50,6 +50,14 @@ export const COLUMNS: Record<string, Record<string, string>> = {
     scoreMs: 'score, ms',
     radius: 'covering radius'
   },
+  plan: {
+    what: 'fit',
+    images: 'pictures',
+    seconds: 's',
+    peakMb: 'peak, MB',
+    detectorMb: 'detector, MB',
+    scoreMs: 'score, ms'
+  },
   banks: {
     bank: 'bank, patches',
     wholeMs: 'whole bank, ms',

@@ -31,7 +31,7 @@ function measure(context: Context, backbone: BenchBackbone, notes: string[]): Ro
   const most = long ? rounds : Math.min(rounds, backbone.peer === 'wide_resnet50_2' ? 1 : 2);
   for (let i = 0; i < most; i++) {
     const images = context.pictures.length;
-    ours.push(fitApart({ folder: context.jpegFolder, images, backbone: backbone.file, bankSize: 0, threads }));
+    ours.push(fitApart({ folder: context.jpegFolder, images, settings: { backbone: backbone.file }, threads }));
     for (const [peer, name] of backbone.peer && context.peers ? SYSTEMS : [])
       try {
         const greedySteps = quick ? 5 : STEPS;

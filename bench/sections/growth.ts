@@ -22,7 +22,8 @@ export async function run({ options, jpegFolder }: Context): Promise<SectionResu
     for (const [{ images, size }, fits] of found) {
       // these take minutes: once
       if (i > 0 && images >= 1000) continue;
-      fits.push(fitApart({ folder: jpegFolder, images, size, backbone: 'embedded', bankSize: BANK, threads }));
+      const settings = { bankSize: BANK, inputWidth: size, inputHeight: size };
+      fits.push(fitApart({ folder: jpegFolder, images, settings, threads }));
     }
   return {
     rows: [...found].map(([kind, fits]) => rowOf(kind, fits)),

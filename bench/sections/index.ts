@@ -5,6 +5,7 @@ import * as banks from './banks';
 import * as fit from './fit';
 import * as growth from './growth';
 import * as nodeRed from './node-red';
+import * as plan from './plan';
 import * as score from './score';
 import * as search from './search';
 import * as soak from './soak';
@@ -17,6 +18,7 @@ export const SECTIONS: Record<string, (context: Context) => Promise<SectionResul
   backbone: backbone.run,
   fit: fit.run,
   growth: growth.run,
+  plan: plan.run,
   banks: banks.run,
   nodeRed: nodeRed.run,
   start: start.run,

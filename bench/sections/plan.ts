@@ -1,0 +1,96 @@
+// What `goodparts plan` says before a fit, and what the fit then takes: each in a process of its own, one right after the other.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { Engine } from '../../lib/engine';
+import type { FitPlan, FitSettings, InspectedRegion } from '../../lib/engine/types';
+import { apart } from '../apart';
+import type { Context } from '../context';
+import { fitApart, type FitRow } from '../fit-scale';
+import type { Row, SectionResult } from '../result';
+import { round, spread } from '../rounds';
+
+interface Job {
+  settings: FitSettings;
+  images: number;
+  /** the picture that is meant */
+  picture: string;
+  threads: number;
+}
+
+interface Case {
+  what: string;
+  images: number;
+  settings: FitSettings;
+}
+
+/** The lower half of the picture. */
+const REGION: InspectedRegion = {
+  include: [
+    [
+      [0, 0.5],
+      [1, 0.5],
+      [1, 1],
+      [0, 1]
+    ]
+  ],
+  exclude: []
+};
+
+export async function work({ settings, images, picture, threads }: Job): Promise<FitPlan> {
+  const store = fs.mkdtempSync(path.join(os.tmpdir(), 'goodparts-plan-'));
+  try {
+    return await new Engine({ store, threads, device: 'cpu' }).plan(settings, {
+      images,
+      picture: fs.readFileSync(picture)
+    });
+  } finally {
+    fs.rmSync(store, { recursive: true, force: true });
+  }
+}
+
+export async function run(context: Context): Promise<SectionResult> {
+  const { quick, threads } = context.options;
+  const [picture] = context.pictures;
+  const cases = casesOf(context).slice(0, quick ? 1 : undefined);
+  return {
+    rows: cases.map(({ what, images, settings }) => {
+      const plan = apart<FitPlan>(__filename, { settings, images, picture, threads } satisfies Job);
+      return rowOf(what, plan, fitApart({ folder: context.jpegFolder, images, settings, threads }));
+    }),
+    notes: ['Predicted / measured, single runs; MB are 10^6 bytes.']
+  };
+}
+
+function casesOf({ options, backbones }: Context): Case[] {
+  const images = options.quick ? 10 : 100;
+  const [, second] = backbones;
+  return [
+    { what: 'bank of 2,000', images, settings: { bankSize: 2000 } },
+    { what: 'a tenth of the patches', images, settings: {} },
+    { what: 'region: half of the picture', images, settings: { region: REGION } },
+    { what: 'tiles of 512 px', images: images / 2, settings: { tile: 512, bankSize: 10_000 } },
+    { what: 'turned copies', images: images / 5, settings: { augment: 'rotations' } },
+    ...(second
+      ? [
+          { what: second.name, images, settings: { backbone: second.file } },
+          { what: `embedded and ${second.name}`, images: images / 2, settings: { secondBackbone: second.file } }
+        ]
+      : []),
+    { what: 'autoencoder, 20 epochs', images: images / 5, settings: { method: 'autoencoder', epochs: 20 } }
+  ];
+}
+
+function rowOf(what: string, plan: FitPlan, fit: FitRow): Row {
+  const mb = (mebibytes: number): number => mebibytes * 1.048576;
+  const both = (predicted: number, measured: number): string =>
+    [predicted, measured].map(value => round(value).toLocaleString('en-US')).join(' / ');
+  return {
+    what,
+    images: plan.images,
+    seconds: both(plan.fitSeconds.total, fit.fitSeconds),
+    peakMb: both(mb(plan.peakMemoryMb), fit.peakMb),
+    detectorMb: both(mb(plan.detectorMb), fit.detectorMb),
+    scoreMs: both(plan.scoreMs, spread(fit.scoreMs).median)
+  };
+}

@@ -16,7 +16,7 @@ interface Kind {
 export async function run({ options, jpegFolder }: Context): Promise<SectionResult> {
   const { rounds, threads, quick, long } = options;
   const usual = (quick ? [10, 30] : [100, 1000]).map(images => ({ images, size: USUAL }));
-  const many = long ? [100, 1000, 10_000].map(images => ({ images, size: SMALL })) : [];
+  const many = long ? [100, 1000, 3000, 10_000].map(images => ({ images, size: SMALL })) : [];
   const found = new Map<Kind, FitRow[]>([...usual, ...many].map(kind => [kind, []]));
   for (let i = 0; i < rounds; i++)
     for (const [{ images, size }, fits] of found) {

@@ -22,7 +22,7 @@ const picture = (bytes: number): Promise<Buffer> => {
 };
 
 describe('kafka.json', function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
   const [data, folder] = [scratch(), scratch()];
   const settings = { folder: data, port: 0 };
   let broker: Broker | undefined;
@@ -60,6 +60,8 @@ describe('kafka.json', function () {
       found => found !== undefined,
       20
     ))!;
+  /** Seconds until a client has found a Kafka that is there again: it asks ever less often, at last every half minute. */
+  const AGAIN = 100;
   const verdictOf = (id: string) => verdicts.map(json<Verdict>).filter(one => one.part === id);
 
   before(async function () {
@@ -93,7 +95,7 @@ describe('kafka.json', function () {
     [sent, verdicts, rejected, overlays] = await Promise.all(
       ['parts', 'verdicts', 'rejected', 'overlays'].map(topic => client.read(topic))
     );
-    await count(verdicts, 10);
+    await count(verdicts, 10, AGAIN);
     await count(sent, 10);
     await says('outbox', /^Kafka there, 0 waiting$/);
     await says('read parts', /, 0 in the flow$/);
@@ -149,7 +151,7 @@ describe('kafka.json', function () {
     await until(
       async () => all().size,
       size => size === before + 20,
-      40
+      AGAIN
     );
     await says('outbox', /^Kafka there, 0 waiting$/);
     assert.deepEqual(

@@ -17,7 +17,7 @@ const HARD = 1 / 64;
 /** Bank patches brought into their cells' order at once. */
 const FILL = 8192;
 /** From this bank size on the cells are faster than the search of the whole bank; see docs/architecture.md. */
-const PAYS_FROM = 80_000;
+export const PAYS_FROM = 160_000;
 
 /** Whether the cells are worth it: on the CPU and for a large bank. A GPU searches the whole bank in less time than it takes to ask twice. */
 export function pays(bankSize: number, device: DeviceReport['used']): boolean {

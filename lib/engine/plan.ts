@@ -8,7 +8,7 @@ import { decode, type Picture } from './decode';
 import { memberSettings } from './ensemble';
 import type { Extractor } from './features';
 import { createSearch, MapHead } from './head';
-import { cellCount, pays } from './neighbours';
+import { cellCount, pays, PAYS_FROM } from './neighbours';
 import { PairDistances } from './pairs';
 import { coresetSeconds } from './probe';
 import { bankPatches, fitMemory, poolSize } from './pool';
@@ -272,7 +272,8 @@ async function measureSearch(
 }
 
 /** How much longer than in `size` patches a search takes in a bank with cells. */
-const growth = (bankSize: number, size: number, power: number): number => (8e4 / size) * (bankSize / 8e4) ** power;
+const growth = (bankSize: number, size: number, power: number): number =>
+  (PAYS_FROM / size) * (bankSize / PAYS_FROM) ** power;
 
 /** Milliseconds to check and write so many bytes, from 4 MB. */
 async function saveMs(folder: string, bytes: number): Promise<number> {

@@ -53,7 +53,7 @@ export class Extractor {
     const wanted = { width: settings.inputWidth, height: settings.inputHeight };
     const backbone = await loadBackbone(runtime, settings.backbone, settings.layers, ranges, wanted);
     try {
-      const size = sizeFor(backbone, { width: settings.inputWidth, height: settings.inputHeight });
+      const size = sizeFor(backbone, wanted);
       checkSuits(backbone, settings, size);
       const graphs = extractorGraphs(backbone, settings, size, runtime.onProcessor);
       const preprocess = await runtime.session(graphs.preprocess);

@@ -7,8 +7,6 @@ export interface Filter {
   /** Values of [Q, D] queries, one [Q, m] tensor a block of the bank; `step` patches a block, in the last one what is left. */
   relative(queries: string): string[];
   step: number;
-  /** a block is so many groups of as many patches; 1: it is not parted */
-  group: number;
   /** whether the best one is the nearest patch, up to rounding; else it is among the best few */
   exact: boolean;
 }
@@ -30,11 +28,15 @@ export interface CoarseBlock {
   scales: Float32Array;
 }
 
-/** Patches in a coarse block at most, and their groups: of each the smallest value is taken first. */
-const COARSE = { most: 8192, group: 32 };
+/** Patches in a coarse block at most. */
+const LARGEST_BLOCK = 8192;
+/** A coarse block is so many groups of as many patches: of each the smallest value is taken first. */
+export const GROUP = 32;
 /** The norm of what fills a block up: larger than LEFT_OUT, as even a patch that is left out comes before it. */
 const FILLED_UP = 10 * LEFT_OUT;
 
+/** Patches in one float product: its result stays in the cache until the minimum over it is taken. */
+const COLUMNS = 2048;
 /** More blocks than this would only make the graph large. */
 const MAX_BLOCKS = 64;
 
@@ -43,14 +45,13 @@ const MAX_BLOCKS = 64;
  * graph, not at each run.
  */
 export function float32Filter(g: GraphBuilder, { bank, norms, size }: Memory): Filter {
-  const step = stepOf(size, 2048);
+  const step = Math.max(COLUMNS, Math.ceil(size / MAX_BLOCKS));
   const blocks = blocksOf(size, step).map(([from, count]) => ({
     bank: g.op('Mul', [g.op('Transpose', [slice(g, bank, from, count)], { perm: [1, 0] }), g.scalar(-2)]),
     norms: slice(g, norms, from, count)
   }));
   return {
     step,
-    group: 1,
     exact: true,
     relative: queries => blocks.map(b => g.op('Add', [g.op('MatMul', [queries, b.bank]), b.norms]))
   };
@@ -76,7 +77,6 @@ export function int8Filter(g: GraphBuilder, coarse: CoarseBank, norms: string): 
   }));
   return {
     step,
-    group: COARSE.group,
     exact: false,
     relative(queries) {
       const [q, scale, zero] = g.ops('DynamicQuantizeLinear', [rotate(g, queries, rotation)], {}, 3);
@@ -87,13 +87,7 @@ export function int8Filter(g: GraphBuilder, coarse: CoarseBank, norms: string): 
 
 /** Patches in a coarse block: all of a bank, in few parts of equal size. */
 export function coarseStep(size: number): number {
-  const { most, group } = COARSE;
-  return group * Math.ceil(size / Math.ceil(size / most) / group);
-}
-
-/** Patches in one product: its result stays in the cache until the minimum over it is taken. */
-function stepOf(size: number, columns: number): number {
-  return Math.max(columns, Math.ceil(size / MAX_BLOCKS));
+  return GROUP * Math.ceil(size / Math.ceil(size / LARGEST_BLOCK) / GROUP);
 }
 
 /** [first patch, number of patches] of each block. */

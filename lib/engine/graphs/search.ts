@@ -1,6 +1,6 @@
 import { GraphBuilder } from '../onnx/builder';
 import { distancesOf, isWeighted, nearestOf, plainScore, Rating, weighted } from './rank';
-import { CoarseBank, Filter, float32Filter, int8Filter } from './filter';
+import { CoarseBank, Filter, float32Filter, GROUP, int8Filter } from './filter';
 
 export interface SearchOptions extends Rating {
   /** memory bank, row-major [M, D] */
@@ -60,7 +60,7 @@ export function searchGraph(options: SearchOptions): Uint8Array {
 function candidates(g: GraphBuilder, queries: string, filter: Filter, size: number): string {
   const count = Math.min(filter.exact ? 1 : PER_QUERY, size);
   const best = filter.relative(queries).map((block, i) => {
-    const { values, places } = filter.exact ? smallest(g, block, 1) : smallestInGroups(g, block, filter, count);
+    const { values, places } = filter.exact ? smallest(g, block, 1) : smallestInGroups(g, block, filter.step, count);
     return { values, indices: g.op('Add', [places, g.ints(i * filter.step)]) };
   });
   const concat = (parts: string[]): string => g.op('Concat', parts, { axis: 1 });
@@ -80,17 +80,17 @@ function smallest(g: GraphBuilder, rows: string, count: number): Smallest {
 }
 
 /**
- * As `smallest`, for long rows in half the time: the smallest values lie in the groups with the smallest minima, and a minimum is
+ * As `smallest`, for rows of whole groups, in half the time: the smallest values lie in the groups with the smallest minima, and a minimum is
  * taken much faster than a place.
  */
-function smallestInGroups(g: GraphBuilder, rows: string, { group, step }: Filter, count: number): Smallest {
-  const grouped = g.op('Reshape', [rows, g.ints(-1, step / group, group)]);
+function smallestInGroups(g: GraphBuilder, rows: string, length: number, count: number): Smallest {
+  const grouped = g.op('Reshape', [rows, g.ints(-1, length / GROUP, GROUP)]);
   const groups = smallest(g, g.op('ReduceMin', [grouped, g.ints(2)], { keepdims: 0 }), count).places;
   const members = g.op('GatherND', [grouped, g.op('Unsqueeze', [groups, g.ints(2)])], { batch_dims: 1 });
-  const { values, places } = smallest(g, g.op('Reshape', [members, g.ints(-1, count * group)]), count);
-  const groupOf = g.op('GatherElements', [groups, g.op('Div', [places, g.ints(group)])], { axis: 1 });
-  const inGroup = g.op('Mod', [places, g.ints(group)]);
-  return { values, places: g.op('Add', [g.op('Mul', [groupOf, g.ints(group)]), inGroup]) };
+  const { values, places } = smallest(g, g.op('Reshape', [members, g.ints(-1, count * GROUP)]), count);
+  const groupOf = g.op('GatherElements', [groups, g.op('Div', [places, g.ints(GROUP)])], { axis: 1 });
+  const inGroup = g.op('Mod', [places, g.ints(GROUP)]);
+  return { values, places: g.op('Add', [g.op('Mul', [groupOf, g.ints(GROUP)]), inGroup]) };
 }
 
 /** Bank patches among which are the `neighbours` nearest ones to one of them, [1, D]: indices [k]. */

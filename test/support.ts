@@ -3,6 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
 import { randomStream } from '../lib/engine/random';
+import { Random } from '../lib/sample/random';
 
 /** Root of the repository, seen from dist/test. */
 export const ROOT = path.resolve(__dirname, '../..');
@@ -55,6 +56,22 @@ export function part({ seed = 1, size = 96, defect = false, format = 'png' }: Pa
   return sharp(data, { raw: { width: size, height: size, channels: 3 } })
     .toFormat(format)
     .toBuffer();
+}
+
+/** Noise in three colours as raw pixels, drawn from a seed: sharp's own differs in every run. */
+export function noise({
+  width,
+  height,
+  mean,
+  sigma,
+  seed
+}: Record<'width' | 'height' | 'mean' | 'sigma' | 'seed', number>) {
+  const random = new Random(seed, 'noise');
+  const grain = () => mean + random.normal(sigma);
+  return {
+    input: Buffer.from(Uint8ClampedArray.from({ length: width * height * 3 }, grain)),
+    raw: { width, height, channels: 3 as const }
+  };
 }
 
 export function parts(count: number, options: PartOptions = {}): Promise<Buffer[]> {

@@ -4,7 +4,7 @@ import { Engine, GoodpartsError, type ScoreResult } from '../../lib/engine';
 import { Aligner } from '../../lib/engine/align';
 import { decode, type Picture } from '../../lib/engine/decode';
 import { completeSettings } from '../../lib/engine/presets';
-import { scratch } from '../support';
+import { noise, scratch } from '../support';
 
 const SETTINGS = { inputWidth: 96, inputHeight: 96, smoothing: 1, align: 'turn' as const };
 
@@ -35,20 +35,10 @@ const SPANNER =
 async function spanner({ x = 130, y = 110, angle = 0, spot = false, shape = SPANNER, seed = 1 }: Lie = {}) {
   const mark = spot ? '<circle cx="-35" cy="0" r="7" fill="#fff"/>' : '';
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="260" height="220"><rect width="260" height="220" fill="#ccc"/><g transform="translate(${x} ${y}) rotate(${angle})">${shape}${mark}</g></svg>`;
-  const noise = await sharp({
-    create: {
-      width: 260,
-      height: 220,
-      channels: 3,
-      background: '#000',
-      noise: { type: 'gaussian', mean: 6 + seed, sigma: 3 }
-    }
-  })
-    .png()
-    .toBuffer();
+  const grain = noise({ width: 260, height: 220, mean: 6 + seed, sigma: 3, seed: 6 + Math.round(angle) });
   return sharp(Buffer.from(svg))
     .removeAlpha()
-    .composite([{ input: noise, blend: 'add' }])
+    .composite([{ ...grain, blend: 'add' }])
     .png()
     .toBuffer();
 }

@@ -4,7 +4,7 @@ import http from 'node:http';
 import path from 'node:path';
 import sharp from 'sharp';
 import { writeSample } from '../../lib/sample';
-import { part, parts, put, ROOT, scratch } from '../support';
+import { noise, part, parts, put, ROOT, scratch } from '../support';
 import type { FlowNode } from './editor';
 import { getJson, startNodeRed, until, type NodeRed } from './node-red';
 import { Contract, type Document } from './openapi';
@@ -147,20 +147,11 @@ describe('HTTP flows', function () {
     const { format } = await sharp(Buffer.from(ng.anomaly_map_base64!, 'base64')).metadata();
     assert.equal(format, 'png');
     const flange = fs.readFileSync(path.join(data, 'flange/train/good/000.png'));
-    const noise = await sharp({
-      create: {
-        width: 96,
-        height: 96,
-        channels: 3,
-        background: 'red',
-        noise: { type: 'gaussian', mean: 128, sigma: 60 }
-      }
-    })
-      .png()
-      .toBuffer();
+    const { input, raw } = noise({ width: 96, height: 96, mean: 128, sigma: 60, seed: 1 });
+    const nothing = await sharp(input, { raw }).png().toBuffer();
     const { results } = await ask<{ results: Detection[] }>(
       'POST /detect/batch',
-      form({ files: [await good, flange, noise] })
+      form({ files: [await good, flange, nothing] })
     );
     assert.deepEqual(
       results.map(one => one.class_name),

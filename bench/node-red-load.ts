@@ -63,12 +63,14 @@ if (!state) {
     const d = state.delay;
     const cpu = process.cpuUsage(state.cpu);
     const per = total => Math.round(100 * total / state.n) / 100;
-    fs.writeFileSync(env.get('BENCH_RESULT'), JSON.stringify({
+    fs.writeFileSync(env.get('BENCH_RESULT') + '.part', JSON.stringify({
       scored: state.n, perSecond: Math.round(100 * state.n / seconds) / 100,
       cpuMs: { nodeRed: per((cpu.user + cpu.system) / 1000) },
       eventLoopDelayMs: { p50: ms(d.percentile(50)), p99: ms(d.percentile(99)), max: ms(d.max) },
       rssMb: { start: Math.round(state.rss / 1e6), end: Math.round(process.memoryUsage().rss / 1e6) }
     }));
+    // whoever waits for the file finds it whole
+    fs.renameSync(env.get('BENCH_RESULT') + '.part', env.get('BENCH_RESULT'));
     return null;
   }
 }

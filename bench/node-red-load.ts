@@ -39,11 +39,13 @@ export interface Measured {
 /** Pictures under way at the same time: enough that the engine never waits for the next one. */
 const AHEAD = 6;
 
-/** Keeps AHEAD pictures under way: sends them at the start, and a new one for each that comes back. */
+/** Keeps AHEAD pictures under way: sends them at the start, and a new one for each that comes back. They are in memory, as the bare engine's. */
 const FEED = `
-const next = () => { const i = flow.get('i') || 0; flow.set('i', i + 1); return { payload: fs.readFileSync(files[i % files.length]) }; };
-const files = env.get('BENCH_PICTURES').split(',');
-for (let i = 0; i < (msg.first ? ${AHEAD} : 1); i++) node.send(next(), false);
+const pictures = context.get('pictures') || env.get('BENCH_PICTURES').split(',').map(file => fs.readFileSync(file));
+context.set('pictures', pictures);
+let i = context.get('i') || 0;
+for (const last = i + (msg.first ? ${AHEAD} : 1); i < last; i++) node.send({ payload: pictures[i % pictures.length] }, false);
+context.set('i', i);
 `;
 
 /** How often the delay is looked at, ms; every millisecond would itself cost a picture's worth of time in fifteen. */

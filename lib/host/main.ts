@@ -3,7 +3,10 @@
  * a Node-RED that is gone leaves no engine behind.
  */
 import os from 'node:os';
+import v8 from 'node:v8';
 import { Engine, GoodpartsError, Resources, type EngineOptions, type FitSession, type ScoreResult } from '../engine';
+import { Channel, MEMORY_FD, type Envelope } from './channel';
+import { PRIORITY } from './supervisor';
 import { usage } from './usage';
 import { toWire, toWireScore, type Answer, type Call, type Cancel, type Method, type Methods } from './protocol';
 
@@ -11,6 +14,12 @@ type Handlers = {
   [M in Exclude<Method, 'score'>]: (engine: Engine, ...args: Methods[M]['args']) => Promise<Methods[M]['value']>;
 };
 
+// without a callback a channel that closes under a send would raise an 'error' event; 'disconnect' ends the process anyway
+const channel = new Channel<Answer, Call | Cancel>(
+  envelope => process.send!(envelope, undefined, undefined, () => {}),
+  process.argv[3] ? MEMORY_FD : undefined,
+  1
+);
 const engines = new Map<string, Engine>();
 /** Stores and limits may differ between the nodes of a flow; backbones and detectors are loaded once for all. */
 const resources = new Map<string, Resources>();
@@ -76,8 +85,7 @@ const handlers: Handlers = {
 };
 
 function answer(message: Answer): void {
-  // without a callback a channel that closes under a send would raise an 'error' event; 'disconnect' ends the process anyway
-  if (process.connected) process.send!(message, undefined, undefined, () => {});
+  if (process.connected) channel.send(message);
 }
 
 async function score(id: number, engine: Engine, [name, images, options]: Methods['score']['args']): Promise<void> {
@@ -91,7 +99,8 @@ async function score(id: number, engine: Engine, [name, images, options]: Method
   }
 }
 
-async function serve(message: Call | Cancel): Promise<void> {
+async function serve(envelope: Envelope): Promise<void> {
+  const message = channel.received(envelope);
   if ('cancel' in message) return scoring.get(message.cancel)?.abort();
   const { id, engine: options, method, args } = message;
   try {
@@ -119,9 +128,13 @@ if (!process.send) {
   process.exit(2);
 }
 // before any native thread starts: threads take over the priority of the one that made them
-lowerPriority(Number(process.argv[2]));
+const priority = Number(process.argv[2]);
+lowerPriority(priority);
+// Pictures and their numbers lie outside V8's small heap, yet count for when all of it is collected: five times a second while scoring,
+// for nothing, as the collections of what is young free them. A fit takes its time, and is to take less memory.
+if (priority === PRIORITY.score) v8.setFlagsFromString('--heap-growing-percent=500');
 process.on('disconnect', () => process.exit());
 // Ctrl+C reaches the whole process group; the parent decides when this process ends
 process.on('SIGINT', () => {});
-process.on('message', message => void serve(message as Call | Cancel));
+process.on('message', envelope => void serve(envelope as Envelope));
 answer({ ready: true });

@@ -18,6 +18,8 @@ export interface QueueOptions<J extends Job> {
   bound: number;
   hardBound: number;
   maxBytes: number;
+  /** calls under way at once */
+  calls: number;
   /** pictures in one call, at most (a job with more goes alone) */
   batch: number;
   /** does the jobs of one call; gives back what delivers the results */
@@ -30,9 +32,6 @@ export interface QueueOptions<J extends Job> {
 
 /** Beyond this a call gains nothing from more pictures, and handing it over would hold up the event loop. */
 const CALL_BYTES = 8 * 2 ** 20;
-
-/** Two, so that one call's pictures are decoded while the other's are in the network. */
-const CALLS_AT_ONCE = 2;
 
 /** Bounded queue of jobs: batches those of one detector when there is a backlog, keeps the order per detector. */
 export class JobQueue<J extends Job> {
@@ -55,7 +54,7 @@ export class JobQueue<J extends Job> {
 
   /** @throws GoodpartsError `queue-full` when the job is not taken */
   push(job: J): void {
-    if (this.calls >= CALLS_AT_ONCE && this.isFull(job) && !this.makeRoom(job)) return;
+    if (this.calls >= this.options.calls && this.isFull(job) && !this.makeRoom(job)) return;
     this.waiting.push(job);
     this.bytes += job.bytes;
     this.pump();
@@ -101,7 +100,7 @@ export class JobQueue<J extends Job> {
   }
 
   private pump(): void {
-    while (this.calls < CALLS_AT_ONCE && this.waiting.length > 0) this.start(this.nextBatch());
+    while (this.calls < this.options.calls && this.waiting.length > 0) this.start(this.nextBatch());
   }
 
   private nextBatch(): J[] {

@@ -1,5 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
+import fs from 'node:fs';
 import path from 'node:path';
+import { Channel, shareMemory, type Envelope } from './channel';
 import type { Answer, Call, Cancel } from './protocol';
 
 const STDERR_TAIL = 2000;
@@ -22,23 +24,27 @@ export function backOff(deaths: number): number {
 export class Child {
   ready = false;
   private readonly process: ChildProcess;
+  private readonly channel: Channel<Call | Cancel, Answer>;
   private stderr = '';
   private exited = false;
   private readonly gone: Promise<void>;
 
   constructor(priority: number, onAnswer: (answer: Answer) => void, onExit: (why: string) => void) {
-    this.process = fork(path.join(__dirname, 'main.js'), [String(priority)], {
+    const memory = shareMemory();
+    this.process = fork(path.join(__dirname, 'main.js'), [String(priority), memory === undefined ? '' : 'memory'], {
       serialization: 'advanced',
       execArgv: [],
       // what native code prints is kept for the report of a crash instead of filling Node-RED's console
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc']
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc', memory ?? 'ignore']
     });
+    this.channel = new Channel(envelope => this.process.send(envelope, () => {}), memory, 0);
     this.process.stderr?.on('data', (text: Buffer) => (this.stderr = (this.stderr + text).slice(-STDERR_TAIL)));
-    this.process.on('message', message => onAnswer(message as Answer));
+    this.process.on('message', envelope => this.receive(envelope as Envelope, onAnswer));
     this.gone = new Promise(resolve => {
       const end = (why: string) => {
         if (this.exited) return;
         this.exited = true;
+        if (memory !== undefined) fs.closeSync(memory);
         onExit(why);
         resolve();
       };
@@ -61,7 +67,20 @@ export class Child {
 
   /** @throws when the message cannot be cloned; a channel that has just closed is reported by `onExit` instead */
   send(message: Call | Cancel): void {
-    this.process.send(message, () => {});
+    this.channel.send(message);
+  }
+
+  private receive(envelope: Envelope, onAnswer: (answer: Answer) => void): void {
+    // what arrives behind the exit is answered already, and its memory is given back
+    if (this.exited) return;
+    let answer: Answer;
+    try {
+      answer = this.channel.received(envelope);
+    } catch (error) {
+      this.stderr += (error as Error).message;
+      return this.kill();
+    }
+    onAnswer(answer);
   }
 
   kill(): void {

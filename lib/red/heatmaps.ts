@@ -57,6 +57,7 @@ export class Heatmaps {
       bound: hardBound,
       hardBound,
       maxBytes,
+      calls: 2,
       batch: 1,
       work,
       failed: (job, error) => this.fail(error, job.done),

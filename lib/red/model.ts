@@ -208,6 +208,18 @@ function openLog(RED: NodeAPI, config: ModelConfig, warn: (text: string) => void
   return PartLog.open(place === 'stdout' ? place : path.resolve(userFolder(RED), place), idOf, warn);
 }
 
+/** A version whose file may have been replaced is noticed that late; to look at it for every part would cost as much as to send it on. */
+const LOOK_MS = 1000;
+
+/** What was read of a version. */
+interface Facts {
+  /** of the file at that time */
+  stamp: string;
+  info: Promise<DetectorInfo>;
+  /** when the file was last looked at */
+  looked: number;
+}
+
 /** Another version of a detector is current now. */
 export interface Fitted {
   name: string;
@@ -237,7 +249,7 @@ export class Model extends EventEmitter {
   private readonly store: DetectorStore;
   private readonly endClaim: () => void;
   private report?: Promise<DeviceReport>;
-  private readonly infos = new Map<string, Promise<DetectorInfo>>();
+  private readonly infos = new Map<string, Facts>();
 
   constructor(
     private readonly RED: NodeAPI,
@@ -299,14 +311,17 @@ export class Model extends EventEmitter {
    * @throws GoodpartsError `detector-unknown`, `detector-damaged`
    */
   async info(name: string, version: string): Promise<DetectorInfo> {
-    const key = `${name}@${version}@${await this.store.stamp(name, version)}`;
-    const known = this.infos.get(key) ?? this.store.info(name, version);
+    const key = `${name}@${version}`;
+    const known = this.infos.get(key);
+    if (known && Date.now() - known.looked < LOOK_MS) return known.info;
+    const stamp = await this.store.stamp(name, version);
+    const info = known?.stamp === stamp ? known.info : this.store.info(name, version);
     this.infos.delete(key);
-    this.infos.set(key, known);
+    this.infos.set(key, { stamp, info, looked: Date.now() });
     const [oldest] = this.infos.keys();
     if (this.infos.size > MOST_INFOS) this.infos.delete(oldest);
-    known.catch(() => this.infos.delete(key));
-    return known;
+    info.catch(() => this.infos.delete(key));
+    return info;
   }
 
   /** Whether a training of the detector was interrupted and can go on. */

@@ -46,6 +46,9 @@ interface Part {
   deadline: number;
 }
 
+/** Three: one call's pictures are in the network, the next one's are decoded, the third is on its way to or from the engine process. */
+const CALLS_AT_ONCE = 3;
+
 /** Longer than this setTimeout cannot wait. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -75,6 +78,7 @@ export class Scorer {
     const limits = { bound: queue, ...mostWaiting(RED, queue * 10) };
     this.queue = new JobQueue<ScoreJob>({
       policy,
+      calls: CALLS_AT_ONCE,
       batch,
       ...limits,
       work: jobs => this.work(jobs),

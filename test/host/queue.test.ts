@@ -21,6 +21,7 @@ function queueOf(
     bound: 2,
     hardBound: 20,
     maxBytes: 1000,
+    calls: 2,
     batch: 4,
     ...options,
     failed: (job, error) => failed.push(`${job.name}: ${error.message}`),

@@ -26,7 +26,7 @@ import { scratch } from '../support';
 function fitProcesses(): number[] {
   const lines = execFileSync('ps', ['-A', '-o', 'pid=,ppid=,args='], { encoding: 'utf8' }).split('\n');
   const mine = lines.filter(
-    line => line.endsWith(`main.js ${PRIORITY.fit}`) && line.trim().split(/\s+/)[1] === `${process.pid}`
+    line => line.includes(`main.js ${PRIORITY.fit} `) && line.trim().split(/\s+/)[1] === `${process.pid}`
   );
   return mine.map(line => Number(line.trim().split(/\s+/)[0]));
 }

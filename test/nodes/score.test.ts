@@ -231,48 +231,48 @@ describe('anomaly-score', () => {
 
   describe('policies of the queue', () => {
     for (const [policy, kept] of [
-      ['drop-oldest', [0, 1, 6, 7]],
-      ['drop-newest', [0, 1, 2, 3]]
+      ['drop-oldest', [0, 1, 2, 7, 8]],
+      ['drop-newest', [0, 1, 2, 3, 4]]
     ] as const)
       it(`${policy}: the others leave on the second output`, async () => {
         const { send, out, second, caught, completed } = await deploy({ policy, queue: 2 });
         const payload = await part(45);
-        for (let i = 0; i < 8; i++) send({ payload, index: i });
+        for (let i = 0; i < 9; i++) send({ payload, index: i });
         const dropped = await second.wait(4);
         assert.deepEqual(
-          (await out.wait(4)).map(msg => msg.index),
+          (await out.wait(5)).map(msg => msg.index),
           kept
         );
         assert.ok(
           dropped.every(msg => (msg.dropped as { reason: string }).reason === policy && msg.payload === payload)
         );
-        await completed.wait(8);
+        await completed.wait(9);
         assert.equal(caught.messages.length, 0);
       });
 
     it('error: the others go to the Catch path', async () => {
       const { send, out, caught } = await deploy({ policy: 'error', queue: 2 });
       const payload = await part(45);
-      for (let i = 0; i < 8; i++) send({ payload, index: i });
+      for (let i = 0; i < 9; i++) send({ payload, index: i });
       const errors = (await caught.wait(4)) as Caught[];
       assert.deepEqual(
         errors.map(msg => [msg.index, msg.error.code]),
-        [4, 5, 6, 7].map(index => [index, 'queue-full'])
+        [5, 6, 7, 8].map(index => [index, 'queue-full'])
       );
       assert.deepEqual(
-        (await out.wait(4)).map(msg => msg.index),
-        [0, 1, 2, 3]
+        (await out.wait(5)).map(msg => msg.index),
+        [0, 1, 2, 3, 4]
       );
     });
 
     it('wait: holds ten times the bound, then refuses', async () => {
       const { send, out, caught } = await deploy({ policy: 'wait', queue: 1 });
       const payload = await part(45);
-      for (let i = 0; i < 14; i++) send({ payload, index: i });
-      await out.wait(12);
+      for (let i = 0; i < 15; i++) send({ payload, index: i });
+      await out.wait(13);
       assert.deepEqual(
         caught.messages.map(msg => msg.index),
-        [12, 13]
+        [13, 14]
       );
     });
   });
@@ -282,12 +282,12 @@ describe('anomaly-score', () => {
     const { send, out, caught } = await deploy();
     helper.settings({ userDir: store });
     const payload = await part(45);
-    for (let i = 0; i < 6; i++) send({ payload, index: i });
-    await out.wait(5);
+    for (let i = 0; i < 7; i++) send({ payload, index: i });
+    await out.wait(6);
     const errors = caught.messages as Caught[];
     assert.deepEqual(
       errors.map(msg => [msg.index, msg.error.code]),
-      [[5, 'queue-full']]
+      [[6, 'queue-full']]
     );
   });
 

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import type { NodeMessage } from 'node-red';
 import { GoodpartsError } from '../engine/errors';
 import type { ImageInput, ImageLimits, RawImage } from '../engine';
@@ -28,6 +29,9 @@ const isBytes = (value: unknown): value is Uint8Array => value instanceof Uint8A
 /** The bytes inside what other nodes wrap them in: a Buffer that went through JSON, a Kafka record, an upload. */
 function unwrap(value: unknown): unknown {
   if (!isObject(value) || isBytes(value) || isRaw(value)) return value;
+  if (types.isAnyArrayBuffer(value)) return Buffer.from(value);
+  // made in a function node, which has classes of its own
+  if (types.isUint8Array(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   if (value.type === 'Buffer' && Array.isArray(value.data)) return Buffer.from(value.data as number[]);
   return isBytes(value.buffer) ? value.buffer : isBytes(value.value) ? value.value : value;
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import vm from 'node:vm';
 import { picturesOf, readPicture } from '../../lib/red/images';
 
 const limits = { maxBytes: 5000, maxPixels: 1e6, maxSide: 5000 };
@@ -34,6 +35,12 @@ describe('Images of a message', () => {
     assert.equal(await one({ value: png, key: 'k' }), png);
     assert.equal(await one({ buffer: png, originalname: 'x' }), png);
     assert.deepEqual(await one(JSON.parse(JSON.stringify(png))), png);
+  });
+
+  it('takes bytes that a function node made, with classes of its own', async () => {
+    const made = (code: string) => vm.runInNewContext(code, { png: [...png] }) as unknown;
+    for (const code of ['new Uint8Array(png)', 'new Uint8Array(png).buffer', 'new Uint8Array([0, ...png]).subarray(1)'])
+      assert.deepEqual(await one(made(code)), png, code);
   });
 
   it('takes base64 and data URIs', async () => {

@@ -9,7 +9,7 @@ const FOLDER = '/dev/shm';
 export const MEMORY_FD = 4;
 
 /** Bytes of one direction that wait to be read, at most; what does not fit goes with its message. */
-const LANE = 16 * 2 ** 20;
+const LANE = 8 * 2 ** 20;
 
 /** Fewer bytes would not pay for a write and a read of their own. */
 const WORTH = 16 * 2 ** 10;
@@ -29,17 +29,25 @@ export function shareMemory(): number | undefined {
   }
 }
 
-/** Where bytes of a message lie; `sharedAt` counts from the first byte that was ever written to the lane. */
+type Path = (string | number)[];
+
+/** A message seen from a path. */
+type Tree = Record<string | number, unknown>;
+
+/** Bytes that were taken out of a message. */
 interface Place {
+  /** where in the message they belong */
+  path: Path;
+  /** where in the lane they lie, counted from the first byte that was ever written to it */
   sharedAt: number;
   length: number;
 }
 
-const isPlace = (value: object): value is Place => 'sharedAt' in value;
-
 /** What really travels between the processes. */
 export interface Envelope {
   message: unknown;
+  /** in the order in which they were written; beside the message, as what somebody sent must not pass for a place */
+  places: Place[];
   /** up to where the sender has read what was written for it; that may be written over */
   read: number;
 }
@@ -66,26 +74,48 @@ export class Channel<Out, In> {
     private readonly lane: 0 | 1
   ) {}
 
+  /** @throws where the message cannot be cloned; nothing of it is sent then */
   send(message: Out): void {
-    const light = replaced(message, value => (value instanceof Uint8Array ? this.put(value) : undefined));
-    this.post({ message: light, read: this.readHere });
+    const places: Place[] = [];
+    const before = this.written;
+    try {
+      this.post({ message: this.lightened(message, [], places), places, read: this.readHere });
+    } catch (error) {
+      this.written = before;
+      throw error;
+    }
   }
 
   /** @throws when the memory cannot be read */
-  received({ message, read }: Envelope): In {
+  received({ message, places, read }: Envelope): In {
     this.readThere = read;
-    return replaced(message, value => (isPlace(value) ? this.take(value) : undefined)) as In;
+    for (const place of places) {
+      const within = place.path.slice(0, -1).reduce((value, key) => value[key] as Tree, message as Tree);
+      within[place.path.at(-1)!] = this.take(place);
+    }
+    return message as In;
   }
 
-  /** @returns the bytes themselves where they do not fit or are too few */
-  private put(bytes: Uint8Array): Place | Uint8Array {
+  /** The message without the bytes that travel beside it; itself where there are none. */
+  private lightened(value: unknown, path: Path, places: Place[]): unknown {
+    if (typeof value !== 'object' || value === null) return value;
+    if (value instanceof Uint8Array) return this.put(value, path, places) ? null : value;
+    if (Array.isArray(value)) return value.map((entry, i) => this.lightened(entry, [...path, i], places));
+    if (Object.getPrototypeOf(value) !== Object.prototype) return value;
+    const entries = Object.entries(value).map(([key, entry]) => [key, this.lightened(entry, [...path, key], places)]);
+    return Object.fromEntries(entries);
+  }
+
+  /** @returns whether they are in the memory: they may be too few, or more than there is room for */
+  private put(bytes: Uint8Array, path: Path, places: Place[]): boolean {
     const { length } = bytes;
-    if (this.memory === undefined || length < WORTH || length > LANE) return bytes;
+    if (this.memory === undefined || length < WORTH || length > LANE) return false;
     const left = LANE - (this.written % LANE);
     const sharedAt = left < length ? this.written + left : this.written;
-    if (sharedAt + length - this.readThere > LANE || !this.write(bytes, sharedAt)) return bytes;
+    if (sharedAt + length - this.readThere > LANE || !this.write(bytes, sharedAt)) return false;
     this.written = sharedAt + length;
-    return { sharedAt, length };
+    places.push({ path, sharedAt, length });
+    return true;
   }
 
   /** @returns whether there was memory for all of it */
@@ -105,14 +135,4 @@ export class Channel<Out, In> {
     this.readHere = sharedAt + length;
     return bytes;
   }
-}
-
-/** A message with some of its objects replaced, at any depth. */
-function replaced(value: unknown, by: (value: object) => object | undefined): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  const other = by(value);
-  if (other) return other;
-  if (Array.isArray(value)) return value.map(entry => replaced(entry, by));
-  if (Object.getPrototypeOf(value) !== Object.prototype) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, replaced(entry, by)]));
 }

@@ -28,7 +28,8 @@ const isBytes = (value: unknown): value is Uint8Array => value instanceof Uint8A
 
 /** The bytes inside what other nodes wrap them in: a Buffer that went through JSON, a Kafka record, an upload. */
 function unwrap(value: unknown): unknown {
-  if (!isObject(value) || isBytes(value) || isRaw(value)) return value;
+  if (!isObject(value) || isBytes(value)) return value;
+  if (isRaw(value)) return isBytes(value.data) ? value : { ...value, data: unwrap(value.data) };
   if (types.isAnyArrayBuffer(value)) return Buffer.from(value);
   // made in a function node, which has classes of its own
   if (types.isUint8Array(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
@@ -99,6 +100,8 @@ function readRaw(raw: RawImage, { maxPixels }: ImageLimits): RawImage {
     throw new GoodpartsError('image-raw', 'The data of a raw image must be a Buffer of 8-bit channels.');
   checkBytes(data.byteLength, maxPixels * 4, 'The raw image');
   const { width, height, channels } = raw;
+  if (![width, height, channels].every(n => typeof n === 'number'))
+    throw new GoodpartsError('image-raw', 'Width, height and channels of a raw image must be numbers.');
   return { data, width, height, channels };
 }
 

@@ -208,15 +208,12 @@ function openLog(RED: NodeAPI, config: ModelConfig, warn: (text: string) => void
   return PartLog.open(place === 'stdout' ? place : path.resolve(userFolder(RED), place), idOf, warn);
 }
 
-/** A version whose file may have been replaced is noticed that late; to look at it for every part would cost as much as to send it on. */
-const LOOK_MS = 1000;
-
 /** What was read of a version. */
 interface Facts {
   /** of the file at that time */
   stamp: string;
   info: Promise<DetectorInfo>;
-  /** when the file was last looked at */
+  /** when the file was last looked at, by performance.now() */
   looked: number;
 }
 
@@ -307,20 +304,23 @@ export class Model extends EventEmitter {
   }
 
   /**
-   * The facts of one version, read once.
+   * The facts of one version, read once, and again where its file was replaced.
+   * @param lately milliseconds within which that need not be noticed
    * @throws GoodpartsError `detector-unknown`, `detector-damaged`
    */
-  async info(name: string, version: string): Promise<DetectorInfo> {
+  async info(name: string, version: string, lately = 0): Promise<DetectorInfo> {
     const key = `${name}@${version}`;
-    const known = this.infos.get(key);
-    if (known && Date.now() - known.looked < LOOK_MS) return known.info;
+    const looked = performance.now();
+    const recent = this.infos.get(key);
+    if (recent && looked - recent.looked < lately) return recent.info;
     const stamp = await this.store.stamp(name, version);
+    const known = this.infos.get(key);
     const info = known?.stamp === stamp ? known.info : this.store.info(name, version);
     this.infos.delete(key);
-    this.infos.set(key, { stamp, info, looked: Date.now() });
+    this.infos.set(key, { stamp, info, looked });
     const [oldest] = this.infos.keys();
     if (this.infos.size > MOST_INFOS) this.infos.delete(oldest);
-    info.catch(() => this.infos.delete(key));
+    info.catch(() => this.infos.get(key)?.info === info && this.infos.delete(key));
     return info;
   }
 

@@ -49,6 +49,9 @@ interface Part {
 /** Three: one call's pictures are in the network, the next one's are decoded, the third is on its way to or from the engine process. */
 const CALLS_AT_ONCE = 3;
 
+/** Milliseconds that counts may go by a version that was replaced; to look at its file for every part costs as much as to send the part on. */
+const COUNTED_LATELY = 1000;
+
 /** Longer than this setTimeout cannot wait. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -257,7 +260,7 @@ export class Scorer {
   /** Beside the message's way: nothing waits for the version's facts, nor fails for want of them. */
   private count(result: ScoreResult, queued: number): void {
     const { name, version } = result.detector;
-    this.model.info(name, version).then(
+    this.model.info(name, version, COUNTED_LATELY).then(
       info => countScore(result, queued, info),
       () => {}
     );

@@ -55,7 +55,11 @@ describe('Images of a message', () => {
   it('takes raw pixels', async () => {
     const raw = { data: Buffer.alloc(12), width: 2, height: 2, channels: 3 };
     assert.deepEqual(await one(raw), raw);
+    assert.deepEqual(await one({ ...raw, data: JSON.parse(JSON.stringify(raw.data)) }), raw, 'as JSON');
+    assert.deepEqual(await one({ ...raw, data: new ArrayBuffer(12) }), raw);
     await assert.rejects(one({ ...raw, data: 'pixels' }), { code: 'image-raw' });
+    for (const odd of ['2', null, { length: 1 }])
+      await assert.rejects(one({ ...raw, width: odd }), { code: 'image-raw' });
   });
 
   it('takes paths inside the allowed folders, relative ones from the first', async () => {

@@ -96,7 +96,7 @@ export class Channel<Out, In> {
     return message as In;
   }
 
-  /** The message without the bytes that travel beside it; itself where there are none. */
+  /** A copy of the message without the bytes that travel beside it. */
   private lightened(value: unknown, path: Path, places: Place[]): unknown {
     if (typeof value !== 'object' || value === null) return value;
     if (value instanceof Uint8Array) return this.put(value, path, places) ? null : value;

@@ -94,12 +94,10 @@ export function noPicture(where: string, value: unknown): GoodpartsError {
 const kindOf = (value: unknown) =>
   Array.isArray(value) ? `an array of ${value.length}` : `a value of type ${typeof value}`;
 
-function readRaw(raw: RawImage, { maxPixels }: ImageLimits): RawImage {
-  const data = unwrap(raw.data);
+function readRaw({ data, width, height, channels }: RawImage, { maxPixels }: ImageLimits): RawImage {
   if (!isBytes(data))
     throw new GoodpartsError('image-raw', 'The data of a raw image must be a Buffer of 8-bit channels.');
   checkBytes(data.byteLength, maxPixels * 4, 'The raw image');
-  const { width, height, channels } = raw;
   if (![width, height, channels].every(n => typeof n === 'number'))
     throw new GoodpartsError('image-raw', 'Width, height and channels of a raw image must be numbers.');
   return { data, width, height, channels };

@@ -8,7 +8,7 @@ import { apart } from '../apart';
 import type { Context } from '../context';
 import { fitApart, type FitRow } from '../fit-scale';
 import type { Row, SectionResult } from '../result';
-import { round, spread } from '../rounds';
+import { spread } from '../rounds';
 
 interface Job {
   settings: FitSettings;
@@ -50,15 +50,18 @@ export async function work({ settings, images, picture, threads }: Job): Promise
 }
 
 export async function run(context: Context): Promise<SectionResult> {
-  const { quick, threads } = context.options;
+  const { quick, threads, rounds } = context.options;
   const [picture] = context.pictures;
   const cases = casesOf(context).slice(0, quick ? 1 : undefined);
-  return {
-    rows: cases.map(({ what, images, settings }) => {
+  const found = cases.map((): Pair[] => []);
+  for (let round = 0; round < rounds; round++)
+    cases.forEach(({ images, settings }, i) => {
       const plan = apart<FitPlan>(__filename, { settings, images, picture, threads } satisfies Job);
-      return rowOf(what, plan, fitApart({ folder: context.jpegFolder, images, settings, threads }));
-    }),
-    notes: ['Predicted / measured, single runs; MB are 10^6 bytes.']
+      found[i].push({ plan, fit: fitApart({ folder: context.jpegFolder, images, settings, threads }) });
+    });
+  return {
+    rows: cases.map(({ what }, i) => rowOf(what, found[i])),
+    notes: ['Predicted / measured, medians of the rounds; MB are 10^6 bytes.']
   };
 }
 
@@ -81,16 +84,35 @@ function casesOf({ options, backbones }: Context): Case[] {
   ];
 }
 
-function rowOf(what: string, plan: FitPlan, fit: FitRow): Row {
+interface Pair {
+  plan: FitPlan;
+  fit: FitRow;
+}
+
+function rowOf(what: string, pairs: Pair[]): Row {
   const mb = (mebibytes: number): number => mebibytes * 1.048576;
-  const both = (predicted: number, measured: number): string =>
-    [predicted, measured].map(value => round(value).toLocaleString('en-US')).join(' / ');
+  const both = (predicted: (plan: FitPlan) => number, measured: (fit: FitRow) => number): string =>
+    [pairs.map(({ plan }) => predicted(plan)), pairs.map(({ fit }) => measured(fit))]
+      .map(values => spread(values).median.toLocaleString('en-US'))
+      .join(' / ');
   return {
     what,
-    images: plan.images,
-    seconds: both(plan.fitSeconds.total, fit.fitSeconds),
-    peakMb: both(mb(plan.peakMemoryMb), fit.peakMb),
-    detectorMb: both(mb(plan.detectorMb), fit.detectorMb),
-    scoreMs: both(plan.scoreMs, spread(fit.scoreMs).median)
+    images: pairs[0].plan.images,
+    seconds: both(
+      plan => plan.fitSeconds.total,
+      fit => fit.fitSeconds
+    ),
+    peakMb: both(
+      plan => mb(plan.peakMemoryMb),
+      fit => fit.peakMb
+    ),
+    detectorMb: both(
+      plan => mb(plan.detectorMb),
+      fit => fit.detectorMb
+    ),
+    scoreMs: both(
+      plan => plan.scoreMs,
+      fit => spread(fit.scoreMs).median
+    )
   };
 }

@@ -34,13 +34,15 @@ export interface FitBound extends FitSize {
   learned?: number;
   /** what the second backbone sees; the rest is the same for both */
   second?: Pick<FitSize, 'dimensions' | 'patchesPerImage'>;
+  /** bytes that the process has with its networks; see `fitMemory` */
+  base?: number;
 }
 
-function needed({ second, ...size }: FitBound): number {
-  const memoryLimit = second ? halfOf(size.memoryLimit) : size.memoryLimit;
-  const first = fitMemory({ ...size, memoryLimit }).memory;
-  const more = second ? fitMemory({ ...size, ...second, memoryLimit, base: 0 }).memory : 0;
-  return Math.ceil((first + more) / MB);
+/** MB */
+function needed({ second, base, ...size }: FitBound): number {
+  const half = { ...size, memoryLimit: halfOf(size.memoryLimit) };
+  const banks = second ? [half, { ...half, ...second }] : [size];
+  return Math.ceil(fitMemory(banks, base).memory / MB);
 }
 
 /** Called with the images that are learned, and their tiles, before the next one. @throws GoodpartsError `fit-memory` */

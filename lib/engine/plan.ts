@@ -27,6 +27,11 @@ import { RowFile } from './workfile';
 const MEASURED_BANK = { numbers: 4e6, least: 2048 };
 /** Milliseconds that one kind of work is repeated for, and how often at the least. */
 const REPEAT = { ms: 250, least: 3 };
+/**
+ * What work takes in a fit or a score, where it comes in turn with other work, as a share of what the same takes when it is repeated:
+ * caches are cold then, and memory is new. Medians of the fits in docs/plan.md.
+ */
+const IN_TURN = { picture: 1.15, calibration: 1.4, score: 1.2 };
 /** From here on the cells take over; their search grows with this power of the bank, and making them takes so many searches. */
 const CELLS = { power: 0.65, searches: 10, growth: 0.8 };
 /** A gathering of a detector's small texts: detector.json without scores, checksums, heads of the arrays; and bytes of one score. */
@@ -76,60 +81,61 @@ export async function planFit(
   const decoded = await usual(() => decode(bytes));
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'goodparts-plan-'));
   try {
-    const banks: FitPlan[] = [];
+    const subjects: Subject[] = [];
     for (const [i, bankSettings] of memberSettings(settings).entries()) {
       const own = await fs.mkdtemp(path.join(folder, 'bank-'));
-      const measured = { picture: await decode(bytes), images, folder: own, inspection };
-      // what the process has is counted once, with the last one, when all of it is there
-      const base = () => (i === extractors.length - 1 ? process.resourceUsage().maxRSS * 1024 : 0);
-      banks.push(await planBank(runtime, extractors[i], bankSettings, measured, base));
+      const one = await measurePicture(extractors[i], await decode(bytes), bankSettings, own, inspection);
+      subjects.push({ one, settings: bankSettings, images, folder: own, input: extractors[i].size });
     }
-    return together(banks, decoded);
+    // before anything else is measured, which a fit does not hold at once
+    const { memory, disk } = fitMemory(subjects.map(sizeOf), process.resourceUsage().maxRSS * 1024);
+    const banks: BankPlan[] = [];
+    for (const subject of subjects) banks.push(await planBank(runtime, subject));
+    return { ...together(banks, decoded), peakMemoryMb: memory / MB, diskMb: disk / MB };
   } finally {
     await fs.rm(folder, { recursive: true, force: true });
   }
 }
 
+type BankPlan = Omit<FitPlan, 'peakMemoryMb' | 'diskMb'>;
+
 /** What the banks of one fit take, whose pictures are decoded once, in so many milliseconds. */
-function together([first, ...others]: FitPlan[], decoded: number): FitPlan {
+function together([first, ...others]: BankPlan[], decoded: number): BankPlan {
   const all = [first, ...others];
-  const sum = (of: (plan: FitPlan) => number) => all.reduce((total, plan) => total + of(plan), 0);
+  const sum = (of: (plan: BankPlan) => number) => all.reduce((total, plan) => total + of(plan), 0);
   const stages = ['images', 'coreset', 'calibration', 'save'] as const;
-  const [images, coreset, calibration, save] = stages.map(stage => sum(({ fitSeconds }) => fitSeconds[stage]));
-  const fitSeconds = { images: images + (first.images * decoded) / 1000, coreset, calibration, save };
+  const [learned, coreset, calibration, save] = stages.map(stage => sum(({ fitSeconds }) => fitSeconds[stage]));
+  const images = learned + (IN_TURN.picture * first.images * decoded) / 1000;
   return {
     ...first,
     patches: sum(plan => plan.patches),
     bankSize: sum(plan => plan.bankSize),
-    fitSeconds: { ...fitSeconds, total: Object.values(fitSeconds).reduce((a, b) => a + b) },
-    peakMemoryMb: sum(plan => plan.peakMemoryMb),
-    diskMb: sum(plan => plan.diskMb),
+    fitSeconds: { images, coreset, calibration, save, total: images + coreset + calibration + save },
     detectorMb: sum(plan => plan.detectorMb),
-    scoreMs: decoded + sum(plan => plan.scoreMs)
+    scoreMs: IN_TURN.score * decoded + sum(plan => plan.scoreMs)
   };
 }
 
-/** What is known of a fit beside its settings. */
-interface Planned {
-  picture: Picture;
+/** A bank to be planned, and what was measured of its picture. */
+interface Subject {
+  one: Measured;
+  settings: Required<FitSettings>;
   images: number;
   folder: string;
-  inspection?: Inspection;
+  input: Extractor['size'];
 }
 
-/** One bank's share of a fit, without the decoding. @param base bytes of the process that are counted, once the pictures are measured */
-async function planBank(
-  runtime: Runtime,
-  extractor: Extractor,
-  settings: Required<FitSettings>,
-  { picture, images, folder, inspection }: Planned,
-  base: () => number
-): Promise<FitPlan> {
-  const one = await measurePicture(extractor, picture, settings, folder, inspection);
+function sizeOf({ one, settings, images }: Subject) {
   const { dimensions } = one.embeddings;
+  return { ...settings, images, dimensions, patchesPerTile: one.patches, patchesPerImage: one.tiles * one.patches };
+}
+
+/** One bank's share of a fit, without the decoding. */
+async function planBank(runtime: Runtime, subject: Subject): Promise<BankPlan> {
+  const { one, settings, images, folder, input } = subject;
+  const size = sizeOf(subject);
   const { tiles } = one;
-  const size = { ...settings, images, dimensions, patchesPerTile: one.patches, patchesPerImage: tiles * one.patches };
-  const memory = fitMemory({ ...size, base: base() });
+  const { dimensions } = size;
   const patches = images * size.patchesPerImage;
   const bankSize = bankPatches(size);
   const scored = await measureSearch(runtime, one, bankSize, images, settings);
@@ -137,9 +143,9 @@ async function planBank(
   const calibrated = images === 1 ? 12 : Math.min(images, calibrationImages(size.patchesPerImage));
   const detector = detectorBytes(bankSize, dimensions, calibrated, settings, runtime);
   const fitSeconds = {
-    images: (images * one.learned) / 1000,
+    images: (IN_TURN.picture * images * one.learned) / 1000,
     coreset: await coresetSeconds(runtime, folder, { held, patches, dimensions, bankSize }),
-    calibration: (scored.created + calibrated * tiles * scored.calibrated) / 1000,
+    calibration: (scored.created + IN_TURN.calibration * calibrated * tiles * scored.calibrated) / 1000,
     save: (one.scored / tiles + scored.search + (await saveMs(folder, detector))) / 1000
   };
   const total = Object.values(fitSeconds).reduce((a, b) => a + b);
@@ -149,13 +155,11 @@ async function planBank(
     patches,
     dimensions,
     bankSize,
-    input: extractor.size,
+    input,
     device: runtime.device,
     fitSeconds: { ...fitSeconds, total },
-    peakMemoryMb: memory.memory / MB,
-    diskMb: memory.disk / MB,
     detectorMb: detector / MB,
-    scoreMs: one.scored + tiles * scored.search + scored.map
+    scoreMs: IN_TURN.score * (one.scored + tiles * scored.search + scored.map)
   };
 }
 

@@ -18,7 +18,7 @@ const AGAIN = 0.3;
 const ROWS = 64 * 2 ** 20;
 const TILES = 38 * 2 ** 20;
 /** What a patch costs beyond the memory limit's account, measured: the counter's growth, what waits for the garbage collector. */
-const WASTE = 200;
+const WASTE = 150;
 /** Patches that stay after a reduction, at the least, and for each patch of the bank. */
 const KEPT = { least: 32768, perBankPatch: 4 };
 /** Patches of a new image are compared with this many kept ones at a time. */
@@ -61,8 +61,6 @@ export interface FitSize {
   coresetRatio?: number;
   /** MB; default 256 */
   memoryLimit?: number;
-  /** bytes that the process has now, its network loaded and tried; default: those of a small network */
-  base?: number;
 }
 
 /** Patches of the bank that a fit will choose. */
@@ -76,19 +74,39 @@ export function bankPatches({ images = Infinity, memoryLimit = 256, coresetRatio
   );
 }
 
-/** What a fit will need at its peak, bytes: memory does not grow with the images once the memory limit is reached. */
-export function fitMemory(size: FitSize): { memory: number; disk: number } {
-  const { patchesPerImage, dimensions, memoryLimit = 256, images = Infinity, base = STARTED } = size;
+/**
+ * What a fit will need at its peak, bytes: memory does not grow with the images once the memory limit is reached.
+ * @param banks one; with a second backbone, two
+ * @param base bytes that the process has, its networks loaded and tried; default: those of a small network
+ */
+export function fitMemory(banks: FitSize[], base = STARTED): { memory: number; disk: number } {
+  const needs = banks.map(bankMemory);
+  const sum = (of: (need: (typeof needs)[number]) => number): number =>
+    needs.reduce((total, need) => total + of(need), 0);
+  const network = base - AGAIN * Math.max(0, base - STARTED);
+  // banks are chosen one after the other; only beyond the limit something is known of the patches of all of them at once
+  const points = needs.some(need => need.beyond)
+    ? sum(need => need.points)
+    : Math.max(...needs.map(need => need.points));
+  return { memory: network + TILES + points + sum(need => need.banks), disk: sum(need => need.disk) };
+}
+
+/** Bytes of one bank: while it is chosen, afterwards, and on the disk. */
+function bankMemory(size: FitSize) {
+  const { patchesPerImage, dimensions, memoryLimit = 256, images = Infinity } = size;
   const { most } = poolSize({ patchesPerTile: patchesPerImage, ...size, memoryLimit });
   const row = 4 * dimensions;
+  const beyond = images * patchesPerImage > most;
   const held = Math.min(images * patchesPerImage, most);
   const bank = bankPatches(size);
-  const sample = images * patchesPerImage > most ? calibrationImages(patchesPerImage) * patchesPerImage : 0;
-  const network = base - AGAIN * Math.max(0, base - STARTED);
-  const points = held * (bytesPerPoint(dimensions) + WASTE) + Math.min(ROWS, held * row);
-  // the cells of a large bank hold it once more
-  const banks = pays(bank, 'cpu') ? 2 : 1;
-  return { memory: network + TILES + points + banks * bank * row, disk: (held + sample + bank) * row };
+  const sample = beyond ? calibrationImages(patchesPerImage) * patchesPerImage : 0;
+  return {
+    beyond,
+    points: held * (bytesPerPoint(dimensions) + WASTE) + Math.min(ROWS, held * row),
+    // the cells of a large bank hold it once more
+    banks: (pays(bank, 'cpu') ? 2 : 1) * bank * row,
+    disk: (held + sample + bank) * row
+  };
 }
 
 /**

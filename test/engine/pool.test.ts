@@ -87,7 +87,7 @@ describe('patch pool', () => {
 
   it('predicts memory and disk that do not grow with the images beyond the limit', () => {
     const size = { patchesPerImage: 1024, dimensions: 384, bankSize: 10000 };
-    const [few, many, any] = [100, 1000, undefined].map(images => fitMemory({ ...size, images }));
+    const [few, many, any] = [100, 1000, undefined].map(images => fitMemory([{ ...size, images }]));
     assert.ok(few.memory < many.memory && few.disk < many.disk);
     assert.equal(many.memory, any.memory);
     assert.equal(many.disk, any.disk);

@@ -38,6 +38,7 @@ export type ErrorCode =
   | 'network-unknown'
   | 'network-output'
   | 'runtime-missing'
+  | 'device-failed'
   | 'store-write'
   | 'engine-stopped'
   | 'engine-timeout'

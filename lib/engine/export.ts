@@ -62,7 +62,7 @@ export async function exportOnnx({ stored, extractor, limit }: ExportParts): Pro
     );
   const { backbone, size } = extractor;
   const { enlarge, edges } = PRESETS[settings.preset];
-  const graphs = extractorGraphs(backbone, settings, size, true);
+  const graphs = extractorGraphs(backbone, settings, size);
   const bank = arrays.bank.data as Float32Array;
   const network = await networkOf(extractor);
   const grid = await gridOf(extractor);

@@ -55,8 +55,8 @@ export class Extractor {
     try {
       const size = sizeFor(backbone, wanted);
       checkSuits(backbone, settings, size);
-      const graphs = extractorGraphs(backbone, settings, size, runtime.onProcessor);
-      const preprocess = await runtime.session(graphs.preprocess);
+      const graphs = extractorGraphs(backbone, settings, size);
+      const preprocess = await runtime.session(graphs.preprocess, 'processor');
       const patch = await runtime.session(graphs.patch);
       return new Extractor(backbone, size, preprocess, patch, settings.resizeShorter, ranges);
     } catch (error) {
@@ -114,18 +114,17 @@ export function pictureFeeds({ data, width, height }: Picture, window: Window) {
   };
 }
 
-/** The graphs before and behind the backbone. @param interleaved see PreprocessOptions */
+/** The graphs before and behind the backbone. */
 export function extractorGraphs(
   { mean, std, channels, forms }: Backbone,
   settings: Required<FitSettings>,
-  size: Size,
-  interleaved: boolean
+  size: Size
 ): { preprocess: Uint8Array; patch: Uint8Array } {
   const { pillow, interpolation, embedding } = PRESETS[settings.preset];
   // detectors of earlier versions have no weights
   const layers = forms.map((form, i) => ({ form, channels: channels[i], weight: settings.layerWeights?.[i] ?? 1 }));
   return {
-    preprocess: preprocessGraph({ mean, std, ...size, pillow, interpolation, interleaved }),
+    preprocess: preprocessGraph({ mean, std, ...size, pillow, interpolation }),
     patch: patchGraph({ layers, embedding, ...size })
   };
 }

@@ -36,9 +36,11 @@ function typeOf(data: AnyData['data']): Tensor.Type {
 
 /** A loaded graph. */
 export class Session {
+  /** @param place what computes the graph */
   constructor(
     private readonly ort: Ort,
-    private readonly session: InferenceSession
+    private readonly session: InferenceSession,
+    private readonly place: Provider
   ) {}
 
   get inputs(): readonly string[] {
@@ -52,6 +54,7 @@ export class Session {
   /**
    * Runs the graph. Inputs are not copied on the CPU; outputs are float32.
    * @param into outputs that are written where they are wanted, if the runtime can (WebAssembly cannot): use what is returned
+   * @throws GoodpartsError `device-failed` where a device cannot what a processor can
    */
   async run(feeds: Record<string, AnyData>, into: Record<string, Data> = {}): Promise<Record<string, Data>> {
     const tensors: Record<string, Tensor> = {};
@@ -62,9 +65,10 @@ export class Session {
     const places = Object.entries(this.ort.env.versions.node ? into : {}).map(
       ([name, { data, dims }]) => [name, new this.ort.Tensor('float32', data, dims as number[])] as const
     );
-    const results = await (places.length
-      ? this.session.run(tensors, Object.fromEntries(places))
-      : this.session.run(tensors));
+    const running = places.length ? this.session.run(tensors, Object.fromEntries(places)) : this.session.run(tensors);
+    const results = await running.catch((error: unknown) => {
+      throw failedOn(this.place, error);
+    });
     return Object.fromEntries(
       Object.entries(results).map(([name, t]) => [name, { data: t.data as Float32Array, dims: t.dims }])
     );
@@ -82,11 +86,6 @@ export class Runtime {
     readonly device: DeviceReport,
     private readonly threads: number
   ) {}
-
-  /** Whether ONNX Runtime's code for processors computes, native or as WebAssembly. */
-  get onProcessor(): boolean {
-    return this.device.used === 'cpu' || this.device.used === 'wasm';
-  }
 
   /** ONNX Runtime's version. */
   get version(): string {
@@ -114,18 +113,30 @@ export class Runtime {
     return new Runtime(native.ort, { wanted, used: 'cpu', note }, threads);
   }
 
-  async session(model: Uint8Array): Promise<Session> {
+  /** @param where `processor`: what not every device can, and what is little beside bringing it there */
+  async session(model: Uint8Array, where: 'device' | 'processor' = 'device'): Promise<Session> {
     const { used } = this.device;
+    const processor = used === 'wasm' ? 'wasm' : 'cpu';
+    const place = where === 'processor' ? processor : used;
     const options: InferenceSession.SessionOptions = {
-      executionProviders: used === 'cpu' ? ['cpu'] : used === 'wasm' ? ['wasm'] : [used, 'cpu'],
+      executionProviders: place === processor ? [processor] : [place, 'cpu'],
       intraOpNumThreads: this.threads,
       // errors come as exceptions; to print them as well would only alarm where a network is tried out
       logSeverityLevel: 4,
       // threads that spin while they wait win a little on an idle machine and lose fourfold beside other work (Node-RED, a fit)
       extra: { session: { intra_op: { allow_spinning: '0' } } }
     };
-    return new Session(this.ort, await this.ort.InferenceSession.create(model, options));
+    return new Session(this.ort, await this.ort.InferenceSession.create(model, options), place);
   }
+}
+
+/** What a device could not compute, and what to do; what goes wrong on the processor is for the caller to name. */
+function failedOn(place: Provider, error: unknown): unknown {
+  if (place === 'cpu' || place === 'wasm') return error;
+  const why = (error as Error).message.split('\n')[0].slice(0, 200);
+  return new GoodpartsError('device-failed', `${place} cannot compute this: ${why} Set the device to cpu.`, {
+    device: place
+  });
 }
 
 function loadNative(): { ort?: Ort; why?: string } {
@@ -182,6 +193,7 @@ async function tryProvider(ort: Ort, provider: Provider): Promise<string | undef
     await session.release();
     return undefined;
   } catch (error) {
+    if (provider === 'webgpu') return 'no graphics driver was found that it can use (see docs/devices.md)';
     return (error as Error).message.split('\n')[0].slice(0, 200);
   }
 }

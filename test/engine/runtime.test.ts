@@ -11,6 +11,17 @@ import { part, parts, scratch, shared, SMALL } from '../support';
 
 const run = promisify(execFile);
 
+/** Debian's Chromium brings a graphics card in software, which computes WebGPU as a real one does, only slowly. */
+const CHROMIUM = '/usr/lib/chromium';
+
+/** The environment in which WebGPU finds that card; skips the test with a clear line where it is missing. */
+function softwareGpu(context: Mocha.Context): NodeJS.ProcessEnv {
+  const driver = path.join(CHROMIUM, 'vk_swiftshader_icd.json');
+  if (fs.existsSync(driver)) return { VK_ICD_FILENAMES: driver, LD_LIBRARY_PATH: CHROMIUM };
+  console.log(`      skipped: no Chromium of Debian, whose software renderer WebGPU would run on`);
+  context.skip();
+}
+
 describe('runtime', () => {
   it('says what was wanted, what is used, and why they differ', async () => {
     assert.deepEqual((await Runtime.create('cpu')).device, { wanted: 'cpu', used: 'cpu', note: undefined });
@@ -20,25 +31,29 @@ describe('runtime', () => {
     assert.match(device.note!, /coreml: .*the CPU is used instead/);
   });
 
+  /** Scores a defect with the detector "disc" of a store, in a process of its own, after `before` was done with the engine. */
+  async function scoreElsewhere(store: string, env: NodeJS.ProcessEnv, options = '', before = '') {
+    const picture = path.join(scratch(), 'part.png');
+    fs.writeFileSync(picture, await part({ defect: true }));
+    const script = `
+      const { Engine } = require(${JSON.stringify(path.resolve(__dirname, '../../lib/engine'))});
+      const engine = new Engine({ store: ${JSON.stringify(store)}, ${options} });
+      (async () => {
+        ${before}
+        const [{ score }] = await engine.score('disc', [require('fs').readFileSync(${JSON.stringify(picture)})]);
+        console.log(JSON.stringify({ score, ...(await engine.doctor()) }));
+        process.exit(0);
+      })();`;
+    const { stdout } = await run(process.execPath, ['-e', script], { env: { ...process.env, ...env } });
+    return JSON.parse(stdout);
+  }
+
   it('lives without the native runtime: WebAssembly gives the same scores, and the report says how to mend it', async () => {
     const store = scratch();
     const engine = new Engine({ store });
     await engine.fit('disc', await parts(3), SMALL);
     const [native] = (await engine.score('disc', [await part({ defect: true })])) as ScoreResult[];
-    const picture = path.join(scratch(), 'part.png');
-    fs.writeFileSync(picture, await part({ defect: true }));
-    const script = `
-      const { Engine } = require(${JSON.stringify(path.resolve(__dirname, '../../lib/engine'))});
-      const engine = new Engine({ store: ${JSON.stringify(store)} });
-      (async () => {
-        const [{ score }] = await engine.score('disc', [require('fs').readFileSync(${JSON.stringify(picture)})]);
-        console.log(JSON.stringify({ score, ...(await engine.doctor()) }));
-        process.exit(0);
-      })();`;
-    const { stdout } = await run(process.execPath, ['-e', script], {
-      env: { ...process.env, GOODPARTS_RUNTIME: 'wasm' }
-    });
-    const { score, device, checks } = JSON.parse(stdout);
+    const { score, device, checks } = await scoreElsewhere(store, { GOODPARTS_RUNTIME: 'wasm' });
     assert.ok(Math.abs(score - native.score) / native.score < 1e-3, `${score} instead of ${native.score}`);
     assert.equal(device.used, 'wasm');
     assert.match(device.note, /npm install onnxruntime-node/);
@@ -46,6 +61,29 @@ describe('runtime', () => {
     assert.equal(ok['Self-test'], true);
     assert.equal(ok['Computing'], false);
   }).timeout(120000);
+
+  it('computes on WebGPU what it computes on the processor, in a fit as well', async function () {
+    const env = softwareGpu(this);
+    const store = scratch();
+    const good = await parts(3);
+    const engine = new Engine({ store, device: 'cpu' });
+    await engine.fit('disc', good, SMALL);
+    const defect = [await part({ defect: true })];
+    const [native] = (await engine.score('disc', defect)) as ScoreResult[];
+    const folder = scratch();
+    good.forEach((picture, i) => fs.writeFileSync(path.join(folder, `${i}.png`), picture));
+    const { score, device } = await scoreElsewhere(
+      store,
+      env,
+      `device: 'webgpu'`,
+      `const pictures = [0, 1, 2].map(i => require('fs').readFileSync(${JSON.stringify(folder)} + '/' + i + '.png'));
+       await engine.fit('there', pictures, ${JSON.stringify(SMALL)});`
+    );
+    assert.deepEqual(device, { wanted: 'webgpu', used: 'webgpu' });
+    assert.ok(Math.abs(score - native.score) / native.score < 1e-4, `${score} instead of ${native.score}`);
+    const [fitted] = (await engine.score('there', defect)) as ScoreResult[];
+    assert.ok(Math.abs(fitted.score - native.score) / native.score < 1e-3, `${fitted.score}, not ${native.score}`);
+  }).timeout(300000);
 });
 
 describe('backbone', () => {

@@ -52,12 +52,11 @@ export class Network {
       mean,
       std,
       ...input,
-      interleaved: runtime.onProcessor,
       exactEdges: true,
       pillow: false,
       interpolation: 'linear' as const
     };
-    return new Network(runtime, plan, file, await runtime.session(preprocessGraph(options)), session);
+    return new Network(runtime, plan, file, await runtime.session(preprocessGraph(options), 'processor'), session);
   }
 
   async prepare({ data, width, height }: Picture): Promise<Prepared> {

@@ -112,7 +112,7 @@ export async function findingGraph(
     parts: [
       part('normalise/', normaliseGraph(backbone), { image: 'image' }),
       { model: network, prefix: 'backbone/', feeds: { [network.graph.input[0].name]: 'normalise/normalised' } },
-      part('patch/', extractorGraphs(backbone, settings, size, false).patch, Object.fromEntries(layers)),
+      part('patch/', extractorGraphs(backbone, settings, size).patch, Object.fromEntries(layers)),
       part('teacher/', teacherGraph(teacher.scale, teacher.grid, size), { patches: 'patch/patches' }),
       part('student/', combinedGraph(task, weights, scales), {
         image: 'image',

@@ -61,10 +61,10 @@ export class TrainingFit implements FitSession {
   static async open(parts: TrainingFitParts): Promise<TrainingFit> {
     const { inputWidth: width, inputHeight: height } = parts.settings;
     const values = { mean: [0, 0, 0], std: [1, 1, 1] };
-    const how = { pillow: false, interpolation: 'linear' as const, interleaved: parts.runtime.onProcessor };
+    const how = { pillow: false, interpolation: 'linear' as const };
     const graph = preprocessGraph({ width, height, ...values, ...how });
     const gallery = await Gallery.open(parts.checkpoint.pictures, { width, height });
-    return new TrainingFit(parts, gallery, await parts.runtime.session(graph));
+    return new TrainingFit(parts, gallery, await parts.runtime.session(graph, 'processor'));
   }
 
   get images(): number {

@@ -61,7 +61,9 @@ export class Trainer {
 
   /** @param from the state to go on from, which is the trainer's from now on */
   static async create(runtime: Runtime, task: Task, course: Course, from: TrainingState): Promise<Trainer> {
-    const [step, loss] = [await runtime.session(stepGraph(task)), await runtime.session(lossGraph(task))];
+    // the weights come as one vector, which WebGPU does not split into so many parts
+    const where = runtime.device.used === 'webgpu' ? 'processor' : 'device';
+    const [step, loss] = [await runtime.session(stepGraph(task), where), await runtime.session(lossGraph(task), where)];
     return new Trainer(task, course, step, loss, from);
   }
 

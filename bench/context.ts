@@ -23,6 +23,8 @@ export interface Context {
   folder: string;
   /** good pictures scaled to 1024 px, as JPEG, so that everyone decodes the same files; a class in MVTec layout */
   jpegFolder: string;
+  /** the class as it was given, or drawn: for what needs its defects */
+  classFolder: string;
   /** its training pictures, all in one folder */
   pictures: string[];
   /** some of its good pictures to test with */
@@ -64,7 +66,7 @@ export async function prepareContext(
     jpegs(from, path.join(jpegFolder, to), options.quick ? 256 : 1024);
   const pictures = await write(train.slice(0, count), 'train/good');
   const tests = await write(test.filter(t => !t.label).slice(0, TESTS), 'test/good');
-  return { options, folder, jpegFolder, pictures, tests, backbones, peers: !missing, versions };
+  return { options, folder, jpegFolder, classFolder, pictures, tests, backbones, peers: !missing, versions };
 }
 
 async function jpegs(images: MvtecImage[], target: string, size: number): Promise<string[]> {

@@ -3,9 +3,10 @@ import { decode, Picture } from '../lib/engine/decode';
 import { Extractor } from '../lib/engine/features';
 import { nearestRowsGraph } from '../lib/engine/graphs/cells';
 import { squaredLengths } from '../lib/engine/pairs';
-import { WholeSearch } from '../lib/engine/head';
+import { WholeSearch, type SearchHead } from '../lib/engine/head';
 import { feeds } from '../lib/engine/kmeans';
 import { LargeSearch } from '../lib/engine/large';
+import { imageMetrics } from '../lib/engine/metrics';
 import { encodeNpy } from '../lib/engine/npy';
 import { perturbed } from '../lib/engine/perturb';
 import { completeSettings, PRESETS } from '../lib/engine/presets';
@@ -18,6 +19,8 @@ export interface IndexBenchOptions {
   /** good parts that banks are made of, and pictures to search with; encoded */
   train: Buffer[];
   test: Buffer[];
+  /** pictures with and without defects, to see whether both searches tell them apart equally well */
+  labelled?: { picture: Buffer; label: 0 | 1 }[];
   /** patches of the banks, ascending; 1,000,000 of 384 dimensions need 4 GiB of memory and some minutes */
   sizes?: number[];
   settings?: FitSettings;
@@ -34,6 +37,9 @@ export interface IndexBenchRow {
   recall: number;
   buildS: number;
   fileMb: number;
+  /** image AUROC of the labelled pictures, if there are any */
+  wholeAuroc?: number;
+  cellsAuroc?: number;
   /** where they are installed, and the bank is not too large to wait for them */
   graphs: GraphRow[];
 }
@@ -64,12 +70,32 @@ export async function indexBench(options: IndexBenchOptions): Promise<IndexBench
     (await extractor.embed([(await extractor.prepare(picture)).input])).patches[0];
   const queries: Float32Array[] = [];
   for (const image of test) queries.push(await embed(await decode(image, {})));
+  const labelled: Labelled = { patches: [], labels: [] };
+  for (const { picture, label } of options.labelled ?? []) {
+    labelled.patches.push(await embed(await decode(picture, {})));
+    labelled.labels.push(label);
+  }
   const { dimensions, patches } = await collect(train, embed, sizes[sizes.length - 1], settings, extractor);
   await extractor.release();
   const rows: IndexBenchRow[] = [];
   for (const size of sizes)
-    rows.push(await measure(runtime, patches.subarray(0, size * dimensions), dimensions, queries, settings, threads));
+    rows.push(
+      await measure(runtime, patches.subarray(0, size * dimensions), dimensions, queries, labelled, settings, threads)
+    );
   return rows;
+}
+
+interface Labelled {
+  /** of each picture */
+  patches: Float32Array[];
+  labels: number[];
+}
+
+/** Image AUROC of the scores that a search gives. */
+async function aurocOf(search: SearchHead, { patches, labels }: Labelled): Promise<number | undefined> {
+  const scores: number[] = [];
+  for (const picture of patches) scores.push((await search.search(picture)).score);
+  return imageMetrics(scores, labels).auroc ?? undefined;
 }
 
 /** `wanted` patches of the pictures and, where they are too few, of shifted, lit and mirrored copies of them. */
@@ -110,6 +136,7 @@ async function measure(
   bank: Float32Array,
   dimensions: number,
   queries: Float32Array[],
+  labelled: Labelled,
   settings: Required<FitSettings>,
   threads: number
 ): Promise<IndexBenchRow> {
@@ -117,6 +144,7 @@ async function measure(
   const rating = { neighbours: settings.neighbours, distance, score };
   const whole = await WholeSearch.create(runtime, bank, dimensions, rating);
   const wholeMs = await timed(queries, patches => whole.search(patches), 1);
+  const wholeAuroc = await aurocOf(whole, labelled);
   await whole.release();
   const start = performance.now();
   const cells = await LargeSearch.create(runtime, bank, dimensions, rating);
@@ -127,6 +155,7 @@ async function measure(
   for (const patches of queries) found.push((await cells.search(patches)).nearest);
   const { recall } = compare(exact, found, bank, dimensions, queries);
   const fileMb = Object.values(cells.arrays()).reduce((sum, array) => sum + encodeNpy(array).length / 1e6, 0);
+  const cellsAuroc = await aurocOf(cells, labelled);
   await cells.release();
   const size = bank.length / dimensions;
   const graphs: GraphRow[] = [];
@@ -135,7 +164,18 @@ async function measure(
     const agreement = compare(exact, queries.map(nearest), bank, dimensions, queries);
     graphs.push({ name, ms, buildS: round(seconds), ...agreement });
   }
-  return { bank: size, dimensions, wholeMs, cellsMs, recall, buildS: round(buildS), fileMb: round(fileMb), graphs };
+  return {
+    bank: size,
+    dimensions,
+    wholeMs,
+    cellsMs,
+    recall,
+    buildS: round(buildS),
+    fileMb: round(fileMb),
+    wholeAuroc,
+    cellsAuroc,
+    graphs
+  };
 }
 
 /** Rows of the bank nearest to each patch, in tiles; by the same arithmetic as the engine's exact search. */

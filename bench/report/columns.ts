@@ -63,6 +63,8 @@ export const COLUMNS: Record<string, Record<string, string>> = {
     wholeMs: 'whole bank, ms',
     cellsMs: 'cells, ms',
     recall: 'nearest found',
+    wholeAuroc: 'image AUROC, whole bank',
+    cellsAuroc: 'image AUROC, cells',
     buildSeconds: 'built in, s',
     fileMb: 'files, MB'
   },

@@ -1,6 +1,7 @@
 // Banks of thousands to a million patches: search of the whole bank against search in its cells.
 import fs from 'node:fs';
 import { apart } from '../apart';
+import { readMvtec } from '../../lib/mvtec';
 import type { Context } from '../context';
 import { indexBench, type GraphRow, type IndexBenchRow } from '../index';
 import type { Row, SectionResult } from '../result';
@@ -9,20 +10,33 @@ import { round, spread } from '../rounds';
 interface Job {
   pictures: string[];
   tests: string[];
+  /** with and without defects */
+  labelled: { file: string; label: 0 | 1 }[];
   sizes: number[];
   threads: number;
 }
 
-export function work({ pictures, tests, sizes, threads }: Job): Promise<IndexBenchRow[]> {
+export function work({ pictures, tests, labelled, sizes, threads }: Job): Promise<IndexBenchRow[]> {
   const read = (files: string[]): Buffer[] => files.map(file => fs.readFileSync(file));
-  return indexBench({ train: read(pictures), test: read(tests), sizes, threads });
+  return indexBench({
+    train: read(pictures),
+    test: read(tests),
+    labelled: labelled.map(({ file, label }) => ({ picture: fs.readFileSync(file), label })),
+    sizes,
+    threads
+  });
 }
 
-export async function run({ options, pictures, tests }: Context): Promise<SectionResult> {
+export async function run({ options, pictures, tests, classFolder }: Context): Promise<SectionResult> {
   const { rounds, threads, quick, long } = options;
   const sizes = quick ? [1000, 3000] : [1000, 10_000, 100_000];
-  const job: Job = { pictures, tests: tests.slice(0, quick ? 2 : 12), sizes, threads };
-  const found = Array.from({ length: rounds }, () => apart<IndexBenchRow[]>(__filename, job));
+  const { test } = await readMvtec(classFolder);
+  const labelled = test.map(({ path: file, label }) => ({ file, label }));
+  const job: Job = { pictures, tests: tests.slice(0, quick ? 2 : 12), labelled, sizes, threads };
+  // how well defects are found is the same in every round
+  const found = Array.from({ length: rounds }, (_, round) =>
+    apart<IndexBenchRow[]>(__filename, { ...job, labelled: round ? [] : labelled })
+  );
   // takes minutes, and 4 GiB of memory: once
   if (long) found.push(apart<IndexBenchRow[]>(__filename, { ...job, sizes: [1_000_000] }));
   const all = long ? [...sizes, 1_000_000] : sizes;
@@ -55,10 +69,15 @@ function rowOf(bank: number, rows: IndexBenchRow[]): Row {
     wholeMs: spread(rows.flatMap(row => row.wholeMs)),
     cellsMs: spread(rows.flatMap(row => row.cellsMs)),
     recall: rows[0].recall,
+    wholeAuroc: auroc(rows[0].wholeAuroc),
+    cellsAuroc: auroc(rows[0].cellsAuroc),
     buildSeconds: spread(rows.map(row => row.buildS)),
     fileMb: round(rows[0].fileMb)
   };
 }
+
+/** Four digits: a thousandth is what they may differ by. */
+const auroc = (value?: number): number | undefined => value && Math.round(value * 1e4) / 1e4;
 
 function noteOf(name: string, bank: number, rows: GraphRow[]): string {
   const { median, p5, p95 } = spread(rows.flatMap(row => row.ms));

@@ -1,6 +1,7 @@
 // Pictures a second: the engine alone against the engine inside Node-RED, with the delay of Node-RED's event loop.
 import fs from 'node:fs';
 import path from 'node:path';
+import v8 from 'node:v8';
 import { Engine } from '../../lib/engine';
 import { apart } from '../apart';
 import { storeOf, type BenchBackbone, type Context } from '../context';
@@ -15,15 +16,20 @@ interface Job {
   seconds: number;
   /** pictures under way in the bare engine; without: inside Node-RED */
   ahead?: number;
+  /** whether the bare engine's heap is set as that of the engine inside Node-RED */
+  heapSet?: boolean;
   threads: number;
   userDir: string;
 }
 
+/** What lib/host/main.ts sets for the engine inside Node-RED. */
+const HEAP = '--heap-growing-percent=500';
 /** One, and as many as gain something from decoding beside the network. */
 const AHEAD = [1, 2, 4];
 
 export async function work(job: Job): Promise<EngineLoad | Measured> {
-  const { store, seconds, ahead, threads, userDir } = job;
+  const { store, seconds, ahead, heapSet, threads, userDir } = job;
+  if (heapSet) v8.setFlagsFromString(HEAP);
   const pictures = job.pictures.map(file => fs.readFileSync(file));
   if (ahead) return engineLoad(new Engine({ store, threads, device: 'cpu' }), 'bench', pictures, seconds, ahead);
   return nodeRedLoad({ store, detector: 'bench', pictures, seconds, userDir });
@@ -46,17 +52,21 @@ function measure(context: Context, backbone: BenchBackbone): Row[] {
   const userDir = path.join(context.folder, 'user');
   const job: Job = { store: storeOf(context, backbone), pictures, seconds, threads, userDir };
   const bare = new Map<number, EngineLoad[]>(AHEAD.map(ahead => [ahead, []]));
+  const heapSet: EngineLoad[] = [];
   const inside: Measured[] = [];
   for (let round = 0; round < rounds; round++) {
     for (const [ahead, loads] of bare) loads.push(apart<EngineLoad>(__filename, { ...job, ahead }));
+    heapSet.push(apart<EngineLoad>(__filename, { ...job, ahead: AHEAD[AHEAD.length - 1], heapSet: true }));
     inside.push(apart<Measured>(__filename, job));
   }
-  const alone = [...bare].map(([ahead, loads]): Row => ({
+  const aloneRow = (system: string, loads: EngineLoad[]): Row => ({
     backbone: backbone.name,
-    system: `the engine alone, ${ahead} under way`,
+    system: `the engine alone, ${system}`,
     perSecond: spread(loads.map(load => load.perSecond)),
     cpuMs: spread(loads.map(load => load.cpuMs))
-  }));
+  });
+  const alone = [...bare].map(([ahead, loads]) => aloneRow(`${ahead} under way`, loads));
+  alone.push(aloneRow(`${AHEAD[AHEAD.length - 1]} under way, V8's heap set as inside Node-RED`, heapSet));
   const most = Math.max(...[...bare.values()].map(loads => spread(loads.map(load => load.perSecond)).median));
   const perSecond = spread(inside.map(load => load.perSecond));
   const within: Row = {

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import v8 from 'node:v8';
 import { Engine } from '../../lib/engine';
+import { SCORE_HEAP } from '../../lib/host/supervisor';
 import { apart } from '../apart';
 import { storeOf, type BenchBackbone, type Context } from '../context';
 import { engineLoad, type EngineLoad } from '../engine-load';
@@ -22,14 +23,12 @@ interface Job {
   userDir: string;
 }
 
-/** What lib/host/main.ts sets for the engine inside Node-RED. */
-const HEAP = '--heap-growing-percent=500';
 /** One, and as many as gain something from decoding beside the network. */
 const AHEAD = [1, 2, 4];
 
 export async function work(job: Job): Promise<EngineLoad | Measured> {
   const { store, seconds, ahead, heapSet, threads, userDir } = job;
-  if (heapSet) v8.setFlagsFromString(HEAP);
+  if (heapSet) v8.setFlagsFromString(SCORE_HEAP);
   const pictures = job.pictures.map(file => fs.readFileSync(file));
   if (ahead) return engineLoad(new Engine({ store, threads, device: 'cpu' }), 'bench', pictures, seconds, ahead);
   return nodeRedLoad({ store, detector: 'bench', pictures, seconds, userDir });

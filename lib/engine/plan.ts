@@ -81,10 +81,11 @@ export async function planFit(
   const decoded = await usual(() => decode(bytes));
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'goodparts-plan-'));
   try {
+    const shown = await decode(bytes);
     const subjects: Subject[] = [];
     for (const [i, bankSettings] of memberSettings(settings).entries()) {
       const own = await fs.mkdtemp(path.join(folder, 'bank-'));
-      const one = await measurePicture(extractors[i], await decode(bytes), bankSettings, own, inspection);
+      const one = await measurePicture(extractors[i], shown, bankSettings, own, inspection);
       subjects.push({ one, settings: bankSettings, images, folder: own, input: extractors[i].size });
     }
     // before anything else is measured, which a fit does not hold at once
@@ -97,10 +98,13 @@ export async function planFit(
   }
 }
 
-type BankPlan = Omit<FitPlan, 'peakMemoryMb' | 'diskMb'>;
+/** One bank's share, before anything is added up. */
+type BankPlan = Omit<FitPlan, 'peakMemoryMb' | 'diskMb' | 'fitSeconds'> & {
+  fitSeconds: Omit<FitPlan['fitSeconds'], 'total'>;
+};
 
 /** What the banks of one fit take, whose pictures are decoded once, in so many milliseconds. */
-function together([first, ...others]: BankPlan[], decoded: number): BankPlan {
+function together([first, ...others]: BankPlan[], decoded: number): Omit<FitPlan, 'peakMemoryMb' | 'diskMb'> {
   const all = [first, ...others];
   const sum = (of: (plan: BankPlan) => number) => all.reduce((total, plan) => total + of(plan), 0);
   const stages = ['images', 'coreset', 'calibration', 'save'] as const;
@@ -148,7 +152,6 @@ async function planBank(runtime: Runtime, subject: Subject): Promise<BankPlan> {
     calibration: (scored.created + IN_TURN.calibration * calibrated * tiles * scored.calibrated) / 1000,
     save: (one.scored / tiles + scored.search + (await saveMs(folder, detector))) / 1000
   };
-  const total = Object.values(fitSeconds).reduce((a, b) => a + b);
   return {
     images,
     tiles: images * tiles,
@@ -157,7 +160,7 @@ async function planBank(runtime: Runtime, subject: Subject): Promise<BankPlan> {
     bankSize,
     input,
     device: runtime.device,
-    fitSeconds: { ...fitSeconds, total },
+    fitSeconds,
     detectorMb: detector / MB,
     scoreMs: IN_TURN.score * (one.scored + tiles * scored.search + scored.map)
   };

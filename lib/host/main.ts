@@ -6,7 +6,7 @@ import os from 'node:os';
 import v8 from 'node:v8';
 import { Engine, GoodpartsError, Resources, type EngineOptions, type FitSession, type ScoreResult } from '../engine';
 import { Channel, MEMORY_FD, type Envelope } from './channel';
-import { PRIORITY } from './supervisor';
+import { PRIORITY, SCORE_HEAP } from './supervisor';
 import { usage } from './usage';
 import { toWire, toWireScore, type Answer, type Call, type Cancel, type Method, type Methods } from './protocol';
 
@@ -130,9 +130,7 @@ if (!process.send) {
 // before any native thread starts: threads take over the priority of the one that made them
 const priority = Number(process.argv[2]);
 lowerPriority(priority);
-// Pictures and their numbers lie outside V8's small heap, yet count for when all of it is collected: five times a second while scoring,
-// for nothing, as the collections of what is young free them. A fit takes its time, and is to take less memory.
-if (priority === PRIORITY.score) v8.setFlagsFromString('--heap-growing-percent=500');
+if (priority === PRIORITY.score) v8.setFlagsFromString(SCORE_HEAP);
 process.on('disconnect', () => process.exit());
 // Ctrl+C reaches the whole process group; the parent decides when this process ends
 process.on('SIGINT', () => {});

@@ -6,10 +6,14 @@ interface Answer<T> {
   error?: string;
 }
 
-/** Runs `work(job)` of a module in a process of its own: its memory and its threads are nobody else's. */
-export function apart<T>(module: string, job: unknown): T {
+/**
+ * Runs `work(job)` of a module in a process of its own: its memory and its threads are nobody else's.
+ * @param env of that process, beside this one's
+ */
+export function apart<T>(module: string, job: unknown, env: NodeJS.ProcessEnv = {}): T {
   const { output, status, error } = spawnSync(process.execPath, [__filename, module], {
     input: JSON.stringify(job),
+    env: { ...env, ...process.env },
     // the answer has a pipe of its own: libraries write what they like to the others
     stdio: ['pipe', 'ignore', 'inherit', 'pipe'],
     maxBuffer: 2 ** 28,

@@ -6,6 +6,7 @@ import sharp from 'sharp';
 import { Engine, GoodpartsError } from '../lib/engine';
 import type { FitSettings, RawImage } from '../lib/engine/types';
 import { randomStream } from '../lib/engine/random';
+import { FIT_MALLOC } from '../lib/host/supervisor';
 import { readMvtec } from '../lib/mvtec';
 import { apart } from './apart';
 
@@ -101,5 +102,5 @@ export async function work({ folder, images, settings, threads }: FitJob): Promi
   }
 }
 
-/** A fit in a process of its own. */
-export const fitApart = (job: FitJob): FitRow => apart<FitRow>(__filename, job);
+/** A fit in a process of its own, as in Node-RED. */
+export const fitApart = (job: FitJob): FitRow => apart<FitRow>(__filename, job, FIT_MALLOC);

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { Engine } from '../../lib/engine';
+import { FIT_MALLOC } from '../../lib/host/supervisor';
 import type { FitPlan, FitSettings, InspectedRegion } from '../../lib/engine/types';
 import { apart } from '../apart';
 import type { Context } from '../context';
@@ -56,7 +57,7 @@ export async function run(context: Context): Promise<SectionResult> {
   const found = cases.map((): Pair[] => []);
   for (let round = 0; round < rounds; round++)
     cases.forEach(({ images, settings }, i) => {
-      const plan = apart<FitPlan>(__filename, { settings, images, picture, threads } satisfies Job);
+      const plan = apart<FitPlan>(__filename, { settings, images, picture, threads } satisfies Job, FIT_MALLOC);
       found[i].push({ plan, fit: fitApart({ folder: context.jpegFolder, images, settings, threads }) });
     });
   return {

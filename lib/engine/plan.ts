@@ -7,7 +7,7 @@ import { embedAugmented, type Learned } from './augment';
 import { decode, type Picture } from './decode';
 import { memberSettings } from './ensemble';
 import type { Extractor } from './features';
-import { createSearch, MapHead } from './head';
+import { createSearch, MapHead, type SearchHead } from './head';
 import { cellCount, pays, PAYS_FROM } from './neighbours';
 import { PairDistances } from './pairs';
 import { coresetSeconds } from './probe';
@@ -24,7 +24,7 @@ import { hash, writeDurably } from './version';
 import { RowFile } from './workfile';
 
 /** Numbers of a bank that is searched for the measurement; a larger one takes longer in proportion. */
-const MEASURED_BANK = { numbers: 4e6, least: 2048 };
+const MEASURED_BANK = { numbers: 8e6, least: 4096 };
 /** Milliseconds that one kind of work is repeated for, and how often at the least. */
 const REPEAT = { ms: 250, least: 3 };
 /**
@@ -89,7 +89,7 @@ export async function planFit(
       subjects.push({ one, settings: bankSettings, images, folder: own, input: extractors[i].size });
     }
     // before anything else is measured, which a fit does not hold at once
-    const { memory, disk } = fitMemory(subjects.map(sizeOf), process.resourceUsage().maxRSS * 1024);
+    const { memory, disk } = fitMemory(subjects.map(sizeOf), process.memoryUsage().rss);
     const banks: BankPlan[] = [];
     for (const subject of subjects) banks.push(await planBank(runtime, subject));
     return { ...together(banks, decoded), peakMemoryMb: memory / MB, diskMb: disk / MB };
@@ -247,7 +247,11 @@ async function measureSearch(
   const pairs = await PairDistances.create(runtime, dimensions);
   try {
     const { distances } = await search.search(patches[0]);
-    const whole = await usual(() => search.search(patches[0]));
+    const timed = (some: SearchHead) => usual(() => some.search(patches[0]));
+    const whole = await timed(search);
+    // half of the bank takes more than half of the time: the rest does not grow with it
+    const half = await createSearch(runtime, bank.subarray(0, (size >> 1) * dimensions), dimensions, settings);
+    const fixed = Math.min(whole, Math.max(0, 2 * (await timed(half).finally(() => half.release())) - whole));
     const count = Math.max(1, Math.min(size, Math.ceil(bankSize / images)));
     const own = Int32Array.from({ length: count }, (_, i) => i);
     const without = await usual(() => search.search(patches[0], own));
@@ -265,13 +269,14 @@ async function measureSearch(
     });
     const cells = pays(bankSize, runtime.device.used);
     const factor = cells ? growth(bankSize, size, CELLS.power) : bankSize / size;
-    const making = cells ? whole * factor * CELLS.searches * (bankSize / 1e5) ** CELLS.growth : made * factor;
+    const inAll = (ms: number): number => fixed + (ms - fixed) * factor;
+    const making = cells ? inAll(whole) * CELLS.searches * (bankSize / 1e5) ** CELLS.growth : made * factor;
     return {
       created: making,
-      search: whole * factor,
+      search: inAll(whole),
       map: drawnMap,
       // where another patch decides than before, it is searched again
-      calibrated: (without + top) * factor + 2 * readBack + approach + inInput
+      calibrated: inAll(without) + top * factor + 2 * readBack + approach + inInput
     };
   } finally {
     await Promise.all([search, map, pairs].map(part => part.release()));

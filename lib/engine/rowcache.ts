@@ -1,4 +1,5 @@
 import { free } from './free';
+import { Room } from './shadow';
 import type { RowFile } from './workfile';
 
 /** Rows that stay in memory, and bytes of them, at the most. */
@@ -14,6 +15,7 @@ export class RowCache {
   private readonly slotOf: Int32Array;
   private readonly rowAt: Int32Array;
   private readonly used: Int32Array;
+  private readonly room = new Room();
   private hand = 0;
   private call = 0;
 
@@ -46,7 +48,7 @@ export class RowCache {
     const step = Math.ceil(2 ** 22 / d / 4);
     for (let at = 0; at < missing.length; at += step) {
       const some = missing.slice(at, at + step);
-      const read = await this.file.gather(some);
+      const read = await this.file.gather(some, this.room.of(some.length * d));
       some.forEach((row, i) => this.data.set(read.subarray(i * d, (i + 1) * d), this.slotFor(row) * d));
     }
   }

@@ -52,21 +52,17 @@ export class Session {
   }
 
   /**
-   * Runs the graph. Inputs are not copied on the CPU; outputs are float32.
-   * @param into outputs that are written where they are wanted, if the runtime can (WebAssembly cannot): use what is returned
+   * Runs the graph. Inputs are not copied on the CPU; outputs are float32, and always fresh memory: ONNX Runtime copies them even where
+   * it is given a place for them (onnxruntime-node 1.30).
    * @throws GoodpartsError `device-failed` where a device cannot what a processor can
    */
-  async run(feeds: Record<string, AnyData>, into: Record<string, Data> = {}): Promise<Record<string, Data>> {
+  async run(feeds: Record<string, AnyData>): Promise<Record<string, Data>> {
     const tensors: Record<string, Tensor> = {};
     for (const [name, { data, dims }] of Object.entries(feeds)) {
       const type = typeOf(data);
       tensors[name] = new this.ort.Tensor(type, data as never, dims as number[]);
     }
-    const places = Object.entries(this.ort.env.versions.node ? into : {}).map(
-      ([name, { data, dims }]) => [name, new this.ort.Tensor('float32', data, dims as number[])] as const
-    );
-    const running = places.length ? this.session.run(tensors, Object.fromEntries(places)) : this.session.run(tensors);
-    const results = await running.catch((error: unknown) => {
+    const results = await this.session.run(tensors).catch((error: unknown) => {
       throw failedOn(this.place, error);
     });
     return Object.fromEntries(

@@ -16,8 +16,6 @@ const ROUNDS = 4;
  * ||x - y||^2 = ||Qx - Qy||^2 + ||x' - y'||^2 >= ||Qx - Qy||^2 + (||x'|| - ||y'||)^2. So most pairs are ruled out at a tenth of the cost.
  */
 export class Shadow {
-  private readonly result = new Room();
-
   private constructor(
     private readonly session: Session | undefined,
     private readonly comparison: Session,
@@ -51,20 +49,15 @@ export class Shadow {
   }
 
   /**
-   * ||c||^2 - 2 r c of shadows, [N, M], row-major: with ||r||^2 of the row, a bound below the squared distance. In memory that
-   * the next call uses again: fresh memory for every result would cost as much time as the products.
+   * ||c||^2 - 2 r c of shadows, [N, M], row-major: with ||r||^2 of the row, a bound below the squared distance.
    */
   async relativeBounds(rows: Float32Array, centers: Float32Array, norms: Float32Array): Promise<Float32Array> {
     const { size } = this;
-    const count = rows.length / size;
-    const { bounds } = await this.comparison.run(
-      {
-        rows: { data: rows, dims: [count, size] },
-        centers: { data: centers, dims: [norms.length, size] },
-        norms: { data: norms, dims: [norms.length] }
-      },
-      { bounds: { data: this.result.of(count * norms.length), dims: [count, norms.length] } }
-    );
+    const { bounds } = await this.comparison.run({
+      rows: { data: rows, dims: [rows.length / size, size] },
+      centers: { data: centers, dims: [norms.length, size] },
+      norms: { data: norms, dims: [norms.length] }
+    });
     return bounds.data;
   }
 

@@ -90,7 +90,7 @@ export class RowFile {
    */
   async gather(
     positions: ArrayLike<number>,
-    rows = new Float32Array(positions.length * this.dimensions)
+    rows: Float32Array = new Float32Array(positions.length * this.dimensions)
   ): Promise<Float32Array> {
     const bytes = Buffer.from(rows.buffer, rows.byteOffset, positions.length * this.rowBytes);
     const step = Math.max(1, Math.floor(SLICE / this.rowBytes));

@@ -21,6 +21,17 @@ export const PRIORITY = { score: 5, fit: 10 } as const;
  */
 export const SCORE_HEAP = '--heap-growing-percent=500';
 
+/**
+ * Settings of glibc's malloc (other systems take no notice of them) for a process that fits: what large arrays leave behind goes back to
+ * the system at once, and threads do not keep heaps of their own. A WideResNet50-2 leaves 250 MB behind while it is loaded; see
+ * docs/architecture.md. What the user sets goes first.
+ */
+export const FIT_MALLOC = {
+  MALLOC_ARENA_MAX: '1',
+  MALLOC_MMAP_THRESHOLD_: '4000000',
+  MALLOC_TRIM_THRESHOLD_: '8000000'
+};
+
 /** Milliseconds before the next start after `deaths` deaths in a row: the first restart is at once, then ever later. */
 export function backOff(deaths: number): number {
   return deaths <= 1 ? 0 : Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (deaths - 2));
@@ -40,6 +51,7 @@ export class Child {
     this.process = fork(path.join(__dirname, 'main.js'), [String(priority), memory === undefined ? '' : 'memory'], {
       serialization: 'advanced',
       execArgv: [],
+      env: priority === PRIORITY.fit ? { ...FIT_MALLOC, ...process.env } : process.env,
       // what native code prints is kept for the report of a crash instead of filling Node-RED's console
       stdio: ['ignore', 'ignore', 'pipe', 'ipc', memory ?? 'ignore']
     });

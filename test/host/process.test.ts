@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import fs from 'node:fs';
 import path from 'node:path';
 import { GoodpartsError, type ScoreResult } from '../../lib/engine';
 import { DetectorStore } from '../../lib/engine/store';
 import { EngineClient, FitClient } from '../../lib/host';
-import { backOff } from '../../lib/host/supervisor';
+import { backOff, FIT_MALLOC } from '../../lib/host/supervisor';
 import { alive, clientOptions, fitted, part, parts, SMALL, until } from '../nodes/helper';
 import { scratch } from '../support';
 
@@ -168,6 +169,26 @@ describe('A fit in its own process', () => {
   it('says when its settings cannot be used, and leaves no process', async () => {
     const start = FitClient.start(clientOptions(store), 'nut', { backbone: '/nowhere/net.onnx' });
     await assert.rejects(start, (error: GoodpartsError) => error.code.startsWith('backbone-'));
+  });
+
+  it('has malloc give memory back, unless the user set it; scoring keeps it', async function () {
+    if (process.platform !== 'linux') return this.skip(); // what a process was given is read from /proc
+    const given = (pid: number): Record<string, string> => {
+      const entries = fs.readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+      return Object.fromEntries(entries.filter(e => e.startsWith('MALLOC_')).map(e => e.split('=')));
+    };
+    process.env.MALLOC_ARENA_MAX = '3';
+    const client = new EngineClient(clientOptions(store));
+    try {
+      const fit = await FitClient.start(clientOptions(store), 'nut', SMALL);
+      assert.deepEqual(given(fit.pid!), { ...FIT_MALLOC, MALLOC_ARENA_MAX: '3' });
+      await fit.abort();
+      await client.device();
+      assert.deepEqual(given(client.pid!), { MALLOC_ARENA_MAX: '3' });
+    } finally {
+      delete process.env.MALLOC_ARENA_MAX;
+      await client.close();
+    }
   });
 
   for (const when of ['adding', 'finishing'])

@@ -29,17 +29,12 @@ export interface TrainingState {
   curve: EpochLoss[];
 }
 
-const [FIRST, SECOND] = [0, 1];
 const VECTORS = ['weights', 'moment1', 'moment2'] as const;
 type Vectors = Record<(typeof VECTORS)[number], Float32Array>;
 
-/**
- * Trains a network epoch by epoch on ONNX Runtime. The weights and Adam's moments lie in two sets of arrays: a step reads one and writes
- * the other, so that nothing is copied where the runtime can write into given arrays.
- */
+/** Trains a network epoch by epoch on ONNX Runtime: each step gives new weights and new moments of Adam. */
 export class Trainer {
-  private readonly sets: Vectors[];
-  private current = FIRST;
+  private vectors: Vectors;
   private best: Float32Array;
   readonly curve: EpochLoss[];
 
@@ -50,11 +45,7 @@ export class Trainer {
     private readonly loss: Session,
     { weights, moment1, moment2, best, curve }: TrainingState
   ) {
-    const other = (): Float32Array => new Float32Array(task.parameters.size);
-    this.sets = [
-      { weights, moment1, moment2 },
-      { weights: other(), moment1: other(), moment2: other() }
-    ];
+    this.vectors = { weights, moment1, moment2 };
     this.best = best;
     this.curve = curve;
   }
@@ -68,7 +59,7 @@ export class Trainer {
   }
 
   get state(): TrainingState {
-    return { ...this.sets[this.current], best: this.best, curve: this.curve };
+    return { ...this.vectors, best: this.best, curve: this.curve };
   }
 
   /** Why it is over, if it is. */
@@ -99,7 +90,7 @@ export class Trainer {
       await between(i);
       sum += await this.take(await learn(), this.curve.length * stepsPerEpoch + i);
     }
-    const { weights } = this.sets[this.current];
+    const { weights } = this.vectors;
     let held = 0;
     for (const feeds of heldOut) {
       const found = await this.loss.run({ ...feeds, weights: this.vector(weights) });
@@ -120,18 +111,13 @@ export class Trainer {
     const { rate, epochs, stepsPerEpoch } = this.course;
     const share = done / (epochs * stepsPerEpoch);
     const falling = rate * (0.01 + 0.99 * 0.5 * (1 + Math.cos(Math.PI * share)));
-    const [from, to] = [this.sets[this.current], this.sets[this.current === FIRST ? SECOND : FIRST]];
-    const found = await this.step.run(
-      {
-        ...feeds,
-        ...Object.fromEntries(VECTORS.map(name => [name, this.vector(from[name])])),
-        step: scalar(done + 1),
-        rate: scalar(falling)
-      },
-      { ...Object.fromEntries(VECTORS.map(name => [`${name}_next`, this.vector(to[name])])), loss: scalar(0) }
-    );
-    for (const name of VECTORS) if (found[`${name}_next`].data !== to[name]) to[name] = found[`${name}_next`].data;
-    this.current = this.current === FIRST ? SECOND : FIRST;
+    const found = await this.step.run({
+      ...feeds,
+      ...Object.fromEntries(VECTORS.map(name => [name, this.vector(this.vectors[name])])),
+      step: scalar(done + 1),
+      rate: scalar(falling)
+    });
+    this.vectors = Object.fromEntries(VECTORS.map(name => [name, found[`${name}_next`].data])) as Vectors;
     return found.loss.data[0];
   }
 

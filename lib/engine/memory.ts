@@ -11,7 +11,7 @@ const MB = 2 ** 20;
 /** Share of the memory that can be had which a fit may take unless said otherwise: the rest is the system's and the flow's. */
 const SHARE = 0.75;
 /** What decoding and the network's first pictures add to what the process has then, bytes; measured with pictures of 0.25 to 1 megapixel. */
-const PICTURES = 40 * MB;
+const PICTURES = 60 * MB;
 /** MB below which a smaller memory limit makes a coreset too coarse: rather the bank is made smaller. */
 const LEAST_LIMIT = 16;
 

@@ -23,7 +23,7 @@ import type { FitPlan, FitSettings, PlanRequest } from './types';
 import { hash, writeDurably } from './version';
 import { RowFile } from './workfile';
 
-/** Numbers of a bank that is searched for the measurement; a larger one takes longer in proportion. */
+/** Numbers of a bank that is searched for the measurement; a larger one takes longer in proportion, but for what does not grow with it. */
 const MEASURED_BANK = { numbers: 8e6, least: 4096 };
 /** Milliseconds that one kind of work is repeated for, and how often at the least. */
 const REPEAT = { ms: 250, least: 3 };
@@ -249,9 +249,12 @@ async function measureSearch(
     const { distances } = await search.search(patches[0]);
     const timed = (some: SearchHead) => usual(() => some.search(patches[0]));
     const whole = await timed(search);
-    // half of the bank takes more than half of the time: the rest does not grow with it
-    const half = await createSearch(runtime, bank.subarray(0, (size >> 1) * dimensions), dimensions, settings);
-    const fixed = Math.min(whole, Math.max(0, 2 * (await timed(half).finally(() => half.release())) - whole));
+    let fixed = 0;
+    if (size < bankSize) {
+      // half of the bank takes more than half of the time: the rest does not grow with it
+      const half = await createSearch(runtime, bank.subarray(0, (size >> 1) * dimensions), dimensions, settings);
+      fixed = Math.min(whole, Math.max(0, 2 * (await timed(half).finally(() => half.release())) - whole));
+    }
     const count = Math.max(1, Math.min(size, Math.ceil(bankSize / images)));
     const own = Int32Array.from({ length: count }, (_, i) => i);
     const without = await usual(() => search.search(patches[0], own));

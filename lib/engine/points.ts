@@ -1,8 +1,9 @@
 import { gatherRows, squaredLengths } from './pairs';
 import { free } from './free';
+import { Room } from './room';
 import { RowCache } from './rowcache';
 import type { Runtime } from './runtime';
-import { Room, Shadow } from './shadow';
+import { Shadow } from './shadow';
 import type { RowFile } from './workfile';
 
 /** Vectors from which the directions of the shadows are taken. */

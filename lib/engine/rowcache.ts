@@ -1,5 +1,5 @@
 import { free } from './free';
-import { Room } from './shadow';
+import { Room } from './room';
 import type { RowFile } from './workfile';
 
 /** Rows that stay in memory, and bytes of them, at the most. */

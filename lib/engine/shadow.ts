@@ -66,16 +66,6 @@ export class Shadow {
   }
 }
 
-/** Memory that is used again and again. */
-export class Room {
-  private data = new Float32Array(0);
-
-  of(length: number): Float32Array {
-    if (this.data.length < length) this.data = new Float32Array(length);
-    return this.data.subarray(0, length);
-  }
-}
-
 function boundsGraph(size: number): Uint8Array {
   const g = new GraphBuilder();
   const centers = g.input('centers', 'float', ['M', size]);

@@ -55,6 +55,12 @@ describe('plan', () => {
     assert.ok(Math.abs((plan.detectorMb * 2 ** 20) / bytes - 1) < 0.02, `${plan.detectorMb * 2 ** 20} and ${bytes}`);
   });
 
+  it('plans a bank of a single patch', async () => {
+    const plan = await planned(1, { bankSize: 1 });
+    assert.equal(plan.bankSize, 1);
+    assert.ok(plan.fitSeconds.total > 0 && plan.scoreMs > 0);
+  });
+
   it('says beforehand that a fit would be refused', async () => {
     const small = new Engine({ store, device: 'cpu', maxMemory: 8 });
     const plan = await small.plan(SMALL, { images: 5, picture: { width: 96, height: 96 } });

@@ -17,6 +17,17 @@ export function shared(context: Mocha.Context, ...parts: string[]): string {
   context.skip();
 }
 
+/** Debian's Chromium brings a graphics card in software, which computes WebGPU as a real one does, only slowly. */
+const CHROMIUM = '/usr/lib/chromium';
+
+/** The environment in which WebGPU finds that card; skips the test with a clear line where it is missing. */
+export function softwareGpu(context: Mocha.Context): NodeJS.ProcessEnv {
+  const driver = path.join(CHROMIUM, 'vk_swiftshader_icd.json');
+  if (fs.existsSync(driver)) return { VK_ICD_FILENAMES: driver, LD_LIBRARY_PATH: CHROMIUM };
+  console.log(`      skipped: no Chromium of Debian, whose software renderer WebGPU would run on`);
+  context.skip();
+}
+
 const folders: string[] = [];
 process.once('exit', () => folders.forEach(folder => fs.rmSync(folder, { recursive: true, force: true })));
 

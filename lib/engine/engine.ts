@@ -10,7 +10,7 @@ import type { Extractor } from './features';
 import { PatchCoreFit } from './fit';
 import { Int8Fit, type Int8Parts } from './int8';
 import { locateBackbone } from './library';
-import { loadDetector } from './load';
+import { loadWhereItHolds } from './load';
 import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from './memory';
 import { planFit } from './plan';
 import { NetworkFit } from './network/fit';
@@ -21,6 +21,7 @@ import { NEAREST, nearest } from './recognise';
 import { Inspection } from './region';
 import { ResourceOptions, Resources } from './resources';
 import type { Shared } from './shared';
+import type { Runtime } from './runtime';
 import { checkName, DetectorStore } from './store';
 import type { LimitRule } from './threshold';
 import { planTraining } from './train/plan';
@@ -316,9 +317,13 @@ export class Engine {
   }
 
   /** By file and not by id, which may be another backbone in the store of another engine that shares the resources. */
-  private async extractor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>> {
+  private async extractor(
+    settings: Required<FitSettings>,
+    ranges?: RangeArray,
+    on?: Runtime
+  ): Promise<Lease<Extractor>> {
     const backbone = await locateBackbone(settings.backbone, this.backbones);
-    return this.resources.extractor({ ...settings, backbone }, ranges);
+    return this.resources.extractor({ ...settings, backbone }, ranges, on);
   }
 
   /**
@@ -372,9 +377,13 @@ export class Engine {
     const runtime = await this.resources.runtime();
     const stamp = await this.store.stamp(name, wanted);
     const { store } = this;
-    const extractorFor: LoadParts['extractorFor'] = (settings, ranges) => this.extractor(settings, ranges);
+    const on = (where: Runtime): LoadParts => ({
+      runtime: where,
+      store,
+      extractorFor: (settings, ranges) => this.extractor(settings, ranges, where)
+    });
     return this.resources.detector(path.join(store.folder, name), `${wanted} ${stamp}`, !version, () =>
-      loadDetector({ runtime, store, extractorFor }, name, wanted)
+      loadWhereItHolds(runtime, on, name, wanted)
     );
   }
 }

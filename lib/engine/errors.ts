@@ -38,7 +38,6 @@ export type ErrorCode =
   | 'network-unknown'
   | 'network-output'
   | 'runtime-missing'
-  | 'device-failed'
   | 'store-write'
   | 'engine-stopped'
   | 'engine-timeout'

@@ -3,6 +3,7 @@ import { loadEnsemble } from './ensemble-inspector';
 import { GoodpartsError } from './errors';
 import { loadOnnx } from './network/inspector';
 import { loadPatchCore } from './patchcore';
+import type { Runtime } from './runtime';
 import type { DetectorKind } from './types';
 import { kindOf, type Stored } from './version';
 
@@ -12,6 +13,29 @@ const LOADERS: { [K in DetectorKind]: (parts: LoadParts, info: Stored<K>) => Pro
   ensemble: loadEnsemble,
   onnx: loadOnnx
 };
+
+/**
+ * Loads a version on a runtime's device, or on the processor where its self-test says that the device computes something else; the
+ * device is then given up.
+ * @param on the parts that load it on one runtime
+ * @throws GoodpartsError as `loadDetector`
+ */
+export async function loadWhereItHolds(
+  runtime: Runtime,
+  on: (runtime: Runtime) => LoadParts,
+  name: string,
+  version: string
+): Promise<Detector> {
+  try {
+    return await loadDetector(on(runtime), name, version);
+  } catch (error) {
+    const processor = runtime.onProcessor();
+    if (!processor || !(error instanceof GoodpartsError) || error.code !== 'detector-parity') throw error;
+    const detector = await loadDetector(on(processor), name, version);
+    runtime.leaveDevice(error);
+    return detector;
+  }
+}
 
 /**
  * Reads and checks a version, loads it and repeats its self-test. Its kind stands in detector.json.

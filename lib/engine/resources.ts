@@ -4,7 +4,7 @@ import type { Detector } from './detector';
 import { Extractor, extractorKey } from './features';
 import type { RangeArray } from './ranges';
 import { Runtime } from './runtime';
-import type { Device, FitSettings } from './types';
+import type { Device, DeviceReport, FitSettings } from './types';
 
 export interface ResourceOptions {
   device?: Device;
@@ -12,6 +12,8 @@ export interface ResourceOptions {
   threads?: number;
   /** detectors that stay loaded at the same time; default 16 */
   maxLoaded?: number;
+  /** told when the device fails in the middle of work and the processor takes over */
+  onDevice?: (report: DeviceReport) => void;
 }
 
 /** What costs memory on a device: the runtime, backbones and loaded detectors. Engines of one process share it. */
@@ -25,13 +27,16 @@ export class Resources {
   }
 
   runtime(): Promise<Runtime> {
-    this.runtimeMade ??= Runtime.create(this.options.device, this.options.threads ?? os.availableParallelism());
+    const { device, threads = os.availableParallelism(), onDevice } = this.options;
+    this.runtimeMade ??= Runtime.create(device, threads, onDevice);
     return this.runtimeMade;
   }
 
-  async extractor(settings: Required<FitSettings>, ranges?: RangeArray): Promise<Lease<Extractor>> {
-    const runtime = await this.runtime();
-    return this.extractors.acquire(extractorKey(settings, ranges), () => Extractor.create(runtime, settings, ranges));
+  /** @param on where it is to compute; default: the runtime's device */
+  async extractor(settings: Required<FitSettings>, ranges?: RangeArray, on?: Runtime): Promise<Lease<Extractor>> {
+    const runtime = on ?? (await this.runtime());
+    const key = `${runtime.device.used} ${extractorKey(settings, ranges)}`;
+    return this.extractors.acquire(key, () => Extractor.create(runtime, settings, ranges));
   }
 
   /**

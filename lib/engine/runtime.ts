@@ -20,7 +20,10 @@ export interface Data<T extends Float32Array | Uint8Array | Int32Array | BigInt6
 }
 export type AnyData = Data | Data<Uint8Array> | Data<Int32Array> | Data<BigInt64Array>;
 
-/** GPU providers in the order in which `auto` tries them. WebGPU is not among them: it has to be asked for. */
+/**
+ * GPU providers in the order in which `auto` tries them. The others have to be asked for: WebGPU, and TensorRT, which takes minutes to
+ * build its engines when a detector is loaded.
+ */
 const AUTO: Provider[] = ['cuda', 'dml', 'coreml'];
 
 export const int64 = (...values: number[]): Data<BigInt64Array> => ({
@@ -34,13 +37,23 @@ function typeOf(data: AnyData['data']): Tensor.Type {
   return data instanceof Int32Array ? 'int32' : 'int64';
 }
 
-/** A loaded graph. */
+/** Where a graph goes on that its device fails. */
+interface Instead {
+  load: () => Promise<InferenceSession>;
+  /** told once, after the graph was computed there */
+  moved: (why: unknown) => void;
+}
+
+/** A loaded graph. Where its device fails, it goes on on the processor. */
 export class Session {
-  /** @param place what computes the graph */
+  private spare?: Promise<InferenceSession>;
+  /** the spare, once it has computed what the device did not */
+  private moved?: InferenceSession;
+
   constructor(
     private readonly ort: Ort,
     private readonly session: InferenceSession,
-    private readonly place: Provider
+    private readonly instead?: Instead
   ) {}
 
   get inputs(): readonly string[] {
@@ -54,7 +67,6 @@ export class Session {
   /**
    * Runs the graph. Inputs are not copied on the CPU; outputs are float32, and always fresh memory: ONNX Runtime copies them even where
    * it is given a place for them (onnxruntime-node 1.30).
-   * @throws GoodpartsError `device-failed` where a device cannot what a processor can
    */
   async run(feeds: Record<string, AnyData>): Promise<Record<string, Data>> {
     const tensors: Record<string, Tensor> = {};
@@ -62,26 +74,44 @@ export class Session {
       const type = typeOf(data);
       tensors[name] = new this.ort.Tensor(type, data as never, dims as number[]);
     }
-    const results = await this.session.run(tensors).catch((error: unknown) => {
-      throw failedOn(this.place, error);
-    });
+    const results = this.moved
+      ? await this.moved.run(tensors)
+      : await this.session.run(tensors).catch((error: unknown) => this.runInstead(tensors, error));
     return Object.fromEntries(
       Object.entries(results).map(([name, t]) => [name, { data: t.data as Float32Array, dims: t.dims }])
     );
   }
 
-  release(): Promise<void> {
-    return this.session.release();
+  /** What the processor cannot compute either was no fault of the device's: its error counts then, and the graph stays where it is. */
+  private async runInstead(tensors: Record<string, Tensor>, error: unknown) {
+    if (!this.instead) throw error;
+    this.spare ??= this.instead.load();
+    const spare = await this.spare;
+    const results = await spare.run(tensors);
+    if (!this.moved) this.instead.moved(error);
+    this.moved = spare;
+    return results;
+  }
+
+  async release(): Promise<void> {
+    await Promise.all([this.session.release(), this.spare?.then(spare => spare.release())]);
   }
 }
 
 /** ONNX Runtime on one device. Sessions are made once and kept by their owners; loading one a message would leak. */
 export class Runtime {
+  /** @param onDevice told when the device is given up */
   private constructor(
     private readonly ort: Ort,
-    readonly device: DeviceReport,
-    private readonly threads: number
+    private report: DeviceReport,
+    private readonly threads: number,
+    private readonly onDevice?: (report: DeviceReport) => void
   ) {}
+
+  /** What was asked for and what is used now. */
+  get device(): DeviceReport {
+    return this.report;
+  }
 
   /** ONNX Runtime's version. */
   get version(): string {
@@ -91,9 +121,14 @@ export class Runtime {
 
   /**
    * Loads ONNX Runtime (native, else WebAssembly) and finds the device that really works.
+   * @param onDevice told when the device fails in the middle of work and the processor takes over
    * @throws GoodpartsError `runtime-missing` when neither can be loaded
    */
-  static async create(wanted: Device = 'auto', threads = os.availableParallelism()): Promise<Runtime> {
+  static async create(
+    wanted: Device = 'auto',
+    threads = os.availableParallelism(),
+    onDevice?: (report: DeviceReport) => void
+  ): Promise<Runtime> {
     const native = loadNative();
     if (!native.ort) {
       const note = `native ONNX Runtime is missing (${native.why}); run: ONNXRUNTIME_NODE_INSTALL=skip npm install onnxruntime-node`;
@@ -102,38 +137,67 @@ export class Runtime {
     const tried: string[] = [];
     for (const provider of wanted === 'auto' ? AUTO : wanted === 'cpu' ? [] : [wanted]) {
       const why = await tryProvider(native.ort, provider);
-      if (!why) return new Runtime(native.ort, { wanted, used: provider }, threads);
+      if (!why) return new Runtime(native.ort, { wanted, used: provider }, threads, onDevice);
       tried.push(`${provider}: ${why}`);
     }
     const note = wanted === 'auto' || wanted === 'cpu' ? undefined : `${tried.join('; ')}; the CPU is used instead`;
     return new Runtime(native.ort, { wanted, used: 'cpu', note }, threads);
   }
 
-  /** @param where `processor`: what not every device can, and what is little beside bringing it there */
+  /** The same runtime on the processor, for what the device computes wrongly; undefined where this one is on it. */
+  onProcessor(): Runtime | undefined {
+    const { used, wanted } = this.report;
+    if (used === this.processor) return undefined;
+    return new Runtime(this.ort, { wanted, used: this.processor }, this.threads);
+  }
+
+  /** Gives the device up: every graph that is loaded from now on is computed on the processor. */
+  leaveDevice(why: unknown): void {
+    const { used, wanted } = this.report;
+    if (used === this.processor) return;
+    const cause = (why as Error).message.split('\n')[0].slice(0, 200);
+    const note = `${used} failed: ${cause}; the CPU is used instead until the engine starts again`;
+    this.report = { wanted, used: this.processor, note };
+    this.onDevice?.(this.report);
+  }
+
+  /**
+   * Loads a graph; what the device cannot load or compute is computed on the processor, for which the graph is kept in memory.
+   * @param where `processor`: what not every device can, and what is little beside bringing it there
+   */
   async session(model: Uint8Array, where: 'device' | 'processor' = 'device'): Promise<Session> {
-    const { used } = this.device;
-    const processor = used === 'wasm' ? 'wasm' : 'cpu';
-    const place = where === 'processor' ? processor : used;
-    const options: InferenceSession.SessionOptions = {
-      executionProviders: place === processor ? [processor] : [place, 'cpu'],
+    const { processor } = this;
+    const { used } = this.report;
+    const load = (): Promise<InferenceSession> => this.load(model, processor);
+    if (where === 'processor' || used === processor) return new Session(this.ort, await load());
+    try {
+      const moved: Instead['moved'] = why => this.leaveDevice(why);
+      return new Session(this.ort, await this.load(model, used), { load, moved });
+    } catch (error) {
+      const session = new Session(this.ort, await load());
+      this.leaveDevice(error);
+      return session;
+    }
+  }
+
+  private get processor(): 'cpu' | 'wasm' {
+    return this.report.used === 'wasm' ? 'wasm' : 'cpu';
+  }
+
+  private load(model: Uint8Array, place: Provider): Promise<InferenceSession> {
+    return this.ort.InferenceSession.create(model, {
+      executionProviders: place === this.processor ? [place] : [...providersOf(place), 'cpu'],
       intraOpNumThreads: this.threads,
       // errors come as exceptions; to print them as well would only alarm where a network is tried out
       logSeverityLevel: 4,
       // threads that spin while they wait win a little on an idle machine and lose fourfold beside other work (Node-RED, a fit)
       extra: { session: { intra_op: { allow_spinning: '0' } } }
-    };
-    return new Session(this.ort, await this.ort.InferenceSession.create(model, options), place);
+    });
   }
 }
 
-/** What a device could not compute, and what to do; what goes wrong on the processor is for the caller to name. */
-function failedOn(place: Provider, error: unknown): unknown {
-  if (place === 'cpu' || place === 'wasm') return error;
-  const why = (error as Error).message.split('\n')[0].slice(0, 200);
-  return new GoodpartsError('device-failed', `${place} cannot compute this: ${why} Set the device to cpu.`, {
-    device: place
-  });
-}
+/** What TensorRT cannot compute itself is CUDA's. */
+const providersOf = (place: Provider): Provider[] => (place === 'tensorrt' ? ['tensorrt', 'cuda'] : [place]);
 
 function loadNative(): { ort?: Ort; why?: string } {
   if (process.env.GOODPARTS_RUNTIME === 'wasm') return { why: 'GOODPARTS_RUNTIME=wasm' };
@@ -163,26 +227,27 @@ function loadWasm(threads: number): Ort {
 }
 
 /**
- * ONNX Runtime for CUDA comes in a library of its own, which is fetched apart; asking for it while it is not there works, but prints
- * alarming lines on the console.
+ * ONNX Runtime for CUDA and TensorRT comes in libraries of its own, which are fetched apart; asking for it while they are not there works,
+ * but prints alarming lines on the console.
  */
-function cudaInstalled(): boolean {
+function nvidiaInstalled(provider: 'cuda' | 'tensorrt'): boolean {
   const bin = path.join(path.dirname(require.resolve('onnxruntime-node/package.json')), 'bin');
   const files = fs.readdirSync(bin, { recursive: true }) as string[];
   return files.some(
-    f => f.includes('onnxruntime_providers_cuda') && f.includes(process.platform) && f.includes(process.arch)
+    f => f.includes(`onnxruntime_providers_${provider}`) && f.includes(process.platform) && f.includes(process.arch)
   );
 }
 
 /** Runs a tiny graph on a provider; returns why it does not work, or undefined. */
 async function tryProvider(ort: Ort, provider: Provider): Promise<string | undefined> {
   if (!ort.listSupportedBackends?.().some(b => b.name === provider)) return 'not part of this build of ONNX Runtime';
-  if (provider === 'cuda' && !cudaInstalled()) return 'its libraries are not installed (see docs/devices.md)';
+  if ((provider === 'cuda' || provider === 'tensorrt') && !nvidiaInstalled(provider))
+    return 'its libraries are not installed (see docs/devices.md)';
   const g = new GraphBuilder();
   g.output(g.op('Add', [g.input('x', 'float', [1]), g.scalar(1)]), 'y', 'float', [1]);
   try {
     const session = await ort.InferenceSession.create(g.build(), {
-      executionProviders: [provider],
+      executionProviders: providersOf(provider),
       logSeverityLevel: 4
     });
     await session.run({ x: new ort.Tensor('float32', Float32Array.of(1), [1]) });

@@ -86,6 +86,12 @@ export class EngineClient {
     return () => void this.lease.process.off('state', listener);
   }
 
+  /** Calls back when the device fails in the middle of work and the processor takes over; gives back the way to end that. */
+  onDevice(listener: (report: DeviceReport) => void): () => void {
+    this.lease.process.on('device', listener);
+    return () => void this.lease.process.off('device', listener);
+  }
+
   /** Ends this client; the process ends with its last client. */
   close(): Promise<void> {
     return this.lease.release();

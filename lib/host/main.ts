@@ -4,7 +4,15 @@
  */
 import os from 'node:os';
 import v8 from 'node:v8';
-import { Engine, GoodpartsError, Resources, type EngineOptions, type FitSession, type ScoreResult } from '../engine';
+import {
+  Engine,
+  GoodpartsError,
+  Resources,
+  type DeviceReport,
+  type EngineOptions,
+  type FitSession,
+  type ScoreResult
+} from '../engine';
 import { Channel, MEMORY_FD, type Envelope } from './channel';
 import { PRIORITY, SCORE_HEAP } from './supervisor';
 import { usage } from './usage';
@@ -29,7 +37,8 @@ const scoring = new Map<number, AbortController>();
 
 function engineFor(options: EngineOptions): Engine {
   const { device, threads, maxLoaded } = options;
-  const shared = known(resources, { device, threads, maxLoaded }, o => new Resources(o));
+  const onDevice = (report: DeviceReport): void => answer({ device: report });
+  const shared = known(resources, { device, threads, maxLoaded }, o => new Resources({ ...o, onDevice }));
   return known(engines, options, o => new Engine(o, shared));
 }
 

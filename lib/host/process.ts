@@ -46,7 +46,7 @@ const CRASHES_TO_GIVE_UP = 2;
  * process again when it dies. Calls that were under way in a crash and may run again do so one by one, so that an image
  * that kills the process takes no other call along.
  *
- * Emits `state` (EngineState) when the process starts, is ready, or stops.
+ * Emits `state` (EngineState) when the process starts, is ready, or stops, and `device` (DeviceReport) when its device has failed.
  */
 export class EngineProcess extends EventEmitter {
   /** how often it died and was started again */
@@ -169,6 +169,7 @@ export class EngineProcess extends EventEmitter {
       this.child!.ready = true;
       this.emit('state', 'ready');
     } else if ('progress' in answer) this.options.onProgress?.(answer.progress);
+    else if ('device' in answer) this.emit('device', answer.device);
     else this.onReply(answer);
   }
 

@@ -240,11 +240,11 @@ export class Model extends EventEmitter {
   readonly partLogMissing: boolean;
   /** the device of the settings */
   readonly wanted: Device;
-  /** what ran the graphs when somebody last asked; asking starts the engine */
+  /** what runs the graphs, as far as it is known; asking starts the engine */
   reported?: DeviceReport;
   private readonly options: ClientOptions;
   private readonly store: DetectorStore;
-  private readonly endClaim: () => void;
+  private readonly ends: (() => void)[];
   private report?: Promise<DeviceReport>;
   private readonly infos = new Map<string, Facts>();
 
@@ -263,7 +263,12 @@ export class Model extends EventEmitter {
     this.downloads = new Downloads(this.options.engine.store, config.download === true);
     this.exposed = config.metrics === true;
     this.wanted = this.options.engine.device!;
-    this.endClaim = this.claim(log);
+    this.ends = [
+      this.claim(log),
+      this.client.onDevice(report => this.runsOn(report)),
+      // the next process finds a device anew
+      this.client.onState(state => void (state === 'stopped' && (this.report = undefined)))
+    ];
     this.partLog = openLog(RED, config, log);
     this.partLogMissing = !isBlank(config.log) && !this.partLog;
     models.add(this);
@@ -273,17 +278,19 @@ export class Model extends EventEmitter {
   /** What runs the graphs; where it is not what was asked for, the reason goes into the log once. */
   device(): Promise<DeviceReport> {
     this.report ??= this.client.device().then(
-      device => {
-        this.reported = device;
-        if (device.note) this.options.log(device.note);
-        return device;
-      },
+      device => this.runsOn(device),
       error => {
         this.report = undefined;
         throw error;
       }
     );
     return this.report;
+  }
+
+  private runsOn(device: DeviceReport): DeviceReport {
+    this.reported = device;
+    if (device.note) this.options.log(device.note);
+    return device;
   }
 
   /**
@@ -352,7 +359,7 @@ export class Model extends EventEmitter {
 
   async close(): Promise<void> {
     models.delete(this);
-    this.endClaim();
+    for (const end of this.ends) end();
     this.downloads.close();
     await this.client.close();
     await this.partLog?.close();

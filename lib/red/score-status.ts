@@ -1,4 +1,4 @@
-import type { DeviceReport, ScoreResult } from '../engine';
+import type { ScoreResult } from '../engine';
 import { GoodpartsError } from '../engine/errors';
 import { NEAREST } from '../engine/recognise';
 import type { EngineState } from '../host';
@@ -17,7 +17,6 @@ export class ScoreStatus {
   private readonly fixed?: string;
   private readonly loaded = new Set<string>();
   private readonly ends: (() => void)[];
-  private device?: DeviceReport;
   private dropped = 0;
   private late = 0;
   private stopped = false;
@@ -40,10 +39,7 @@ export class ScoreStatus {
     if (this.loaded.has(name) || (name === NEAREST && this.loaded.size > 0)) return;
     this.status.key('blue', 'ring', 'loading');
     // where it cannot be told, the call itself fails with the reason
-    this.model.device().then(
-      device => (this.device = device),
-      () => {}
-    );
+    this.model.device().catch(() => {});
   }
 
   readonly downloading = (percent: number): void => this.status.key('blue', 'ring', 'downloading', { percent });
@@ -85,7 +81,7 @@ export class ScoreStatus {
     if (!this.fixed) return;
     this.status.key('blue', 'ring', 'loading');
     try {
-      this.device = await this.model.device();
+      await this.model.device();
       const { client, downloads } = this.model;
       const { name, version } = await downloads.during(() => client.load(this.fixed!), this.downloading);
       this.loaded.add(name);
@@ -109,9 +105,9 @@ export class ScoreStatus {
 
   /** A device that is not the wanted one stands in the detector's place: it explains the time and is to be put right. */
   private ready(name: string, version: string, time: string): void {
-    if (this.device?.used === 'wasm') return this.status.key('yellow', 'ring', 'wasm');
-    if (this.device?.note)
-      return this.status.text('yellow', 'ring', `${this.device.wanted} → ${this.device.used}${time}`);
+    const device = this.model.reported;
+    if (device?.used === 'wasm') return this.status.key('yellow', 'ring', 'wasm');
+    if (device?.note) return this.status.text('yellow', 'ring', `${device.wanted} → ${device.used}${time}`);
     const tail = ` ${version}${time}`;
     this.status.text('green', 'dot', `${short(name, LONGEST - tail.length)}${tail}`);
   }

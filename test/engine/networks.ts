@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { GraphBuilder } from '../../lib/engine/onnx/builder';
+import { GraphBuilder, type Dim } from '../../lib/engine/onnx/builder';
 import {
   allTensors,
   DataType,
@@ -11,7 +11,45 @@ import {
   TensorProto
 } from '../../lib/engine/onnx/proto';
 import { randomStream } from '../../lib/engine/random';
-import { scratch } from '../support';
+import { put, scratch } from '../support';
+
+/** Pixels that a network of `network` takes. */
+export const [WIDTH, HEIGHT] = [48, 32];
+
+/** A network file; `draw` gives the outputs: tensor, name, dims. */
+export function network(
+  draw: (g: GraphBuilder, x: string) => [string, string, Dim[]][],
+  dims: Dim[] = [1, 3, HEIGHT, WIDTH]
+): string {
+  const g = new GraphBuilder();
+  for (const [tensor, name, shape] of draw(g, g.input('x', 'float', dims))) g.output(tensor, name, 'float', shape);
+  const file = path.join(scratch(), 'net.onnx');
+  put(file, g.build());
+  return file;
+}
+
+/** The mean of the channels as the map, and its maximum as the score. */
+export const brightness = (g: GraphBuilder, x: string): { map: string; score: string } => {
+  const map = g.op('ReduceMean', [x, g.ints(1)], { keepdims: 1 });
+  return { map, score: g.op('Reshape', [g.op('ReduceMax', [map]), g.ints(1)]) };
+};
+
+/** Turns the columns of a picture round, in more parts than WebGPU can write at once: it fails there only when it runs. */
+export const tooManyParts = (g: GraphBuilder, x: string): string =>
+  g.op('Concat', g.ops('Split', [x], { axis: 3, num_outputs: WIDTH }, WIDTH).reverse(), { axis: 3 });
+
+/** Sines of angles so large that a graphics card, which rounds otherwise, gives other numbers. */
+export const largeAngles = (g: GraphBuilder, x: string): string => g.op('Sin', [g.op('Mul', [x, g.scalar(1e6)])]);
+
+/** A detector of the mean of the channels, after `change`. */
+export const brightnessAfter = (change: (g: GraphBuilder, x: string) => string): string =>
+  network((g, x) => {
+    const { map, score } = brightness(g, change(g, x));
+    return [
+      [map, 'anomaly_map', [1, 1, HEIGHT, WIDTH]],
+      [score, 'pred_score', [1]]
+    ];
+  });
 
 /** Weights that half precision holds exactly: multiples of 1/64 between -1/2 and 1/2. */
 function weights(g: GraphBuilder, seed: number, ...dims: number[]): string {

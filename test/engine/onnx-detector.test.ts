@@ -8,8 +8,7 @@ import { tensorOf } from '../../lib/engine/onnx/fold';
 import { DataType, decodeModel, reencodeModel } from '../../lib/engine/onnx/proto';
 import { DetectorStore, type StoredDetector } from '../../lib/engine/store';
 import { put, scratch } from '../support';
-
-const [WIDTH, HEIGHT] = [48, 32];
+import { brightness, HEIGHT, network, WIDTH } from './networks';
 
 const code =
   (expected: string, says = /./) =>
@@ -20,25 +19,7 @@ const code =
     return true;
   };
 
-/** A network file; `draw` gives the outputs: tensor, name, dims. */
-function network(
-  draw: (g: GraphBuilder, x: string) => [string, string, Dim[]][],
-  dims: Dim[] = [1, 3, HEIGHT, WIDTH]
-): string {
-  const g = new GraphBuilder();
-  for (const [tensor, name, shape] of draw(g, g.input('x', 'float', dims))) g.output(tensor, name, 'float', shape);
-  const file = path.join(scratch(), 'net.onnx');
-  put(file, g.build());
-  return file;
-}
-
 const MAP: Dim[] = [1, 1, HEIGHT, WIDTH];
-/** The mean of the channels as the map, and its maximum as the score. */
-const brightness = (g: GraphBuilder, x: string): { map: string; score: string } => {
-  const map = g.op('ReduceMean', [x, g.ints(1)], { keepdims: 1 });
-  return { map, score: g.op('Reshape', [g.op('ReduceMax', [map]), g.ints(1)]) };
-};
-
 /** Raw pixels of one grey, or of a grey for each column. */
 function grey(level: number | ((column: number) => number), width = WIDTH, height = HEIGHT) {
   const at = typeof level === 'number' ? () => level : level;

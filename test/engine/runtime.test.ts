@@ -7,28 +7,20 @@ import { Engine, GoodpartsError, ScoreResult } from '../../lib/engine';
 import { Backbone, loadBackbone, runBackbone } from '../../lib/engine/backbone';
 import { relativeError } from '../../lib/engine/selftest';
 import { Runtime } from '../../lib/engine/runtime';
-import { part, parts, scratch, shared, SMALL } from '../support';
+import { part, parts, scratch, shared, SMALL, softwareGpu } from '../support';
+import { brightnessAfter, largeAngles, tooManyParts } from './networks';
 
 const run = promisify(execFile);
-
-/** Debian's Chromium brings a graphics card in software, which computes WebGPU as a real one does, only slowly. */
-const CHROMIUM = '/usr/lib/chromium';
-
-/** The environment in which WebGPU finds that card; skips the test with a clear line where it is missing. */
-function softwareGpu(context: Mocha.Context): NodeJS.ProcessEnv {
-  const driver = path.join(CHROMIUM, 'vk_swiftshader_icd.json');
-  if (fs.existsSync(driver)) return { VK_ICD_FILENAMES: driver, LD_LIBRARY_PATH: CHROMIUM };
-  console.log(`      skipped: no Chromium of Debian, whose software renderer WebGPU would run on`);
-  context.skip();
-}
 
 describe('runtime', () => {
   it('says what was wanted, what is used, and why they differ', async () => {
     assert.deepEqual((await Runtime.create('cpu')).device, { wanted: 'cpu', used: 'cpu', note: undefined });
-    const { device } = await Runtime.create('coreml'); // on a Mac it is there
-    if (process.platform === 'darwin') return;
-    assert.equal(device.used, 'cpu');
-    assert.match(device.note!, /coreml: .*the CPU is used instead/);
+    for (const wanted of ['coreml', 'cuda', 'tensorrt'] as const) {
+      const { device } = await Runtime.create(wanted);
+      if (device.used === wanted) continue; // there are machines that have it
+      assert.equal(device.used, 'cpu');
+      assert.match(device.note!, new RegExp(`^${wanted}: .*the CPU is used instead$`));
+    }
   });
 
   /** Scores a defect with the detector "disc" of a store, in a process of its own, after `before` was done with the engine. */
@@ -84,6 +76,26 @@ describe('runtime', () => {
     const [fitted] = (await engine.score('there', defect)) as ScoreResult[];
     assert.ok(Math.abs(fitted.score - native.score) / native.score < 1e-3, `${fitted.score}, not ${native.score}`);
   }).timeout(300000);
+
+  for (const { what, change, why } of [
+    { what: 'fails in the middle of work', change: tooManyParts, why: /^webgpu failed: .*Split/ },
+    { what: 'computes something else', change: largeAngles, why: /^webgpu failed: The self-test .* differs by/ }
+  ])
+    it(`goes on on the processor where a device ${what}, and says so`, async function () {
+      const env = softwareGpu(this);
+      const store = scratch();
+      const engine = new Engine({ store, device: 'cpu' });
+      await engine.fit('disc', await parts(3), { network: brightnessAfter(change) });
+      const [native] = (await engine.score('disc', [await part({ defect: true })])) as ScoreResult[];
+      const told = path.join(scratch(), 'told.json');
+      const resources = `onDevice: device => require('fs').appendFileSync(${JSON.stringify(told)}, JSON.stringify(device))`;
+      const { score, device } = await scoreElsewhere(store, env, `device: 'webgpu', ${resources}`);
+      assert.equal(score, native.score);
+      assert.deepEqual([device.wanted, device.used], ['webgpu', 'cpu']);
+      assert.match(device.note, why);
+      assert.match(device.note, /the CPU is used instead until the engine starts again$/);
+      assert.deepEqual(JSON.parse(fs.readFileSync(told, 'utf8')), device, 'told once, and the same');
+    }).timeout(120000);
 });
 
 describe('backbone', () => {

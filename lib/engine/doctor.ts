@@ -1,7 +1,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import sharp from 'sharp';
-import type { DoctorCheck } from './engine';
+import type { DoctorCheck } from './contracts';
 import { Extractor } from './features';
 import { MapHead, createSearch } from './head';
 import { locateBackbone } from './library';

@@ -1,17 +1,14 @@
 import path from 'node:path';
 import type { Lease } from './cache';
-import type { Urgency } from './deadline';
+import type { DoctorReport, EngineOptions, FitOptions, FitSession, ScoreOptions } from './contracts';
 import type { Detector, LoadParts } from './detector';
 import { doctorChecks, type DoctorSubject } from './doctor';
-import { memberSettings } from './ensemble';
 import { GoodpartsError } from './errors';
 import { exportOnnx } from './export';
 import type { Extractor } from './features';
-import { PatchCoreFit } from './fit';
-import { Int8Fit, type Int8Parts } from './int8';
 import { locateBackbone } from './library';
 import { loadWhereItHolds } from './load';
-import { fitBound, memoryCheck, memoryRoom, refusalOf, type MemoryCheck } from './memory';
+import { fitBound, memoryRoom, refusalOf } from './memory';
 import { planFit } from './plan';
 import { NetworkFit } from './network/fit';
 import { planNetwork } from './network/plan';
@@ -19,87 +16,23 @@ import { completeSettings } from './presets';
 import type { RangeArray } from './ranges';
 import { NEAREST, nearest } from './recognise';
 import { Inspection } from './region';
-import { ResourceOptions, Resources } from './resources';
-import type { Shared } from './shared';
+import { Resources } from './resources';
 import type { Runtime } from './runtime';
+import { extractorsOf, startPatchCore, type FitPlace } from './start';
 import { checkName, DetectorStore } from './store';
 import type { LimitRule } from './threshold';
 import { planTraining } from './train/plan';
-import { startTraining, type TrainingPlace } from './train/start';
+import { startTraining } from './train/start';
 import type {
   DetectorInfo,
   DeviceReport,
   FitPlan,
-  FitProgress,
   FitResult,
   FitSettings,
   ImageInput,
-  ImageLimits,
   PlanRequest,
   ScoreResult
 } from './types';
-
-export interface EngineOptions extends ResourceOptions {
-  /** folder of the detector store; made when missing */
-  store: string;
-  /** the store whose backbones are meant where one is named by its id; default: `store` */
-  backbones?: string;
-  limits?: Partial<ImageLimits>;
-  /** versions of a detector that stay for rollback, the current one included; 0: all */
-  keepVersions?: number;
-  /** MB that the process of a fit may take; default: three quarters of what is free, or of the container's limit */
-  maxMemory?: number;
-}
-
-export interface FitOptions {
-  /** how many will be added; default: as many as there may be */
-  images?: number;
-  onProgress?: (progress: FitProgress) => void;
-  signal?: AbortSignal;
-  /** go on with the training of this detector that was interrupted; its settings and pictures are those of then */
-  resume?: boolean;
-}
-
-export interface ScoreOptions extends Urgency {
-  /** a version to use instead of the current one */
-  version?: string;
-  /**
-   * Return the anomaly map as well, default true: as large as the picture, up to 4 megapixels. `small`: no more pixels than
-   * the network's input, beyond which it is only enlarged.
-   */
-  map?: boolean | 'small';
-  /** what other detectors computed of the same pictures already */
-  shared?: Shared;
-  /** told of each entry as soon as it is there, in order; the call gives back all of them at its end */
-  onEntry?: (entry: ScoreResult | GoodpartsError) => void;
-}
-
-/** One entry of `goodparts doctor`: what was tried and how it went. */
-export interface DoctorCheck {
-  what: string;
-  ok: boolean;
-  detail: string;
-}
-
-export interface DoctorReport {
-  device: DeviceReport;
-  checks: DoctorCheck[];
-}
-
-/** A fit under way: pictures go in one at a time, nothing of them but their patch embeddings is kept. */
-export interface FitSession {
-  readonly images: number;
-  /** Decodes one good image and keeps its embeddings. A bad image throws a GoodpartsError and leaves the session as it was. */
-  add(image: ImageInput): Promise<void>;
-  /** Builds the bank, calibrates, saves a new version and makes it current. @throws GoodpartsError `fit-no-images`, `fit-aborted`, `store-write` */
-  finish(): Promise<FitResult>;
-  /** Frees everything; nothing is saved. */
-  abort(): void;
-  /** Holds a training between two steps; a fit that trains nothing has no such way. */
-  pause?(): void;
-  /** Goes on with a training that is held. */
-  resume?(): void;
-}
 
 /**
  * The engine: fits detectors from images of good parts, keeps them in a store, scores images with them.
@@ -125,57 +58,18 @@ export class Engine {
     const given = completeSettings(settings);
     const inspection = await Inspection.create(given.region);
     const complete = { ...given, ...(inspection && { region: inspection.region }) };
-    const runtime = await this.resources.runtime();
-    const { store, options: engine } = this;
-    const trains = options.resume || complete.method !== 'patchcore';
-    if (complete.network && !options.resume) {
+    const { store } = this;
+    const limits = this.options.limits ?? {};
+    const place = await this.place(complete);
+    const start = { ...place, name, store, limits, options };
+    if (options.resume) return startTraining(start);
+    if (complete.network) {
       await store.checkWritable(name);
-      return NetworkFit.create({ name, settings, complete, runtime, store, limits: engine.limits ?? {}, options });
+      return NetworkFit.create({ ...start, settings, complete });
     }
-    if (trains)
-      return startTraining({ ...(await this.place(complete)), name, store, limits: engine.limits ?? {}, options });
-    const leases = await this.extractorsOf(complete);
-    const [{ value: first }] = leases;
-    const { size } = first;
-    let note: string | undefined;
-    let checkMemory: MemoryCheck;
-    try {
-      note = otherSize(settings, complete, first);
-      await store.checkWritable(name);
-      const extractors = leases.map(lease => lease.value);
-      checkMemory = await memoryCheck(extractors, complete, engine.maxMemory, options.images, inspection);
-      checkMemory(0, 0);
-    } catch (error) {
-      leases.forEach(lease => lease.release());
-      throw error;
-    }
-    const open = (used: Lease<Extractor>[], fitOptions: FitOptions): FitSession =>
-      leased(
-        new PatchCoreFit({
-          name,
-          settings: { ...complete, inputWidth: size.width, inputHeight: size.height },
-          runtime,
-          extractors: used.map(lease => lease.value),
-          inspection,
-          store,
-          limits: engine.limits ?? {},
-          checkMemory,
-          options: fitOptions
-        }),
-        () => used.forEach(lease => lease.release()),
-        note
-      );
-    if (complete.precision === 'float32') return open(leases, options);
-    const quantized: Int8Parts['quantized'] = ranges => this.extractor(complete, ranges);
-    return Int8Fit.create({
-      runtime,
-      exact: leases[0],
-      settings: complete,
-      limits: engine.limits ?? {},
-      options,
-      quantized,
-      open: (lease, fitOptions) => open([lease], fitOptions)
-    });
+    return complete.method === 'patchcore'
+      ? startPatchCore({ ...start, given: settings, inspection })
+      : startTraining(start);
   }
 
   /**
@@ -277,12 +171,13 @@ export class Engine {
     if (complete.network) return planNetwork(await this.resources.runtime(), settings, request);
     if (complete.method !== 'patchcore') return planTraining(await this.place(complete), request);
     const inspection = await Inspection.create(complete.region);
-    const leases = await this.extractorsOf(complete);
+    const { runtime, extractorFor } = await this.place(complete);
+    const leases = await extractorsOf(complete, extractorFor);
     try {
       const extractors = leases.map(lease => lease.value);
       const { width: inputWidth, height: inputHeight } = extractors[0].size;
       const fitted = { ...complete, inputWidth, inputHeight };
-      const plan = await planFit(await this.resources.runtime(), extractors, fitted, request, inspection);
+      const plan = await planFit(runtime, extractors, fitted, request, inspection);
       const bound = await fitBound(extractors, fitted, plan.tiles, inspection);
       const refusal = refusalOf(bound, memoryRoom(this.options.maxMemory))?.message;
       return { ...plan, ...(refusal && { refusal }) };
@@ -326,29 +221,6 @@ export class Engine {
     return this.resources.extractor({ ...settings, backbone }, ranges, on);
   }
 
-  /**
-   * Those of the backbones of a fit, one or two.
-   * @throws GoodpartsError `backbone-size` where the second one cannot take pictures of the size that the first one takes
-   */
-  private async extractorsOf(settings: Required<FitSettings>): Promise<Lease<Extractor>[]> {
-    const first = await this.extractor(settings);
-    const { width, height } = first.value.size;
-    const [, own] = memberSettings({ ...settings, inputWidth: width, inputHeight: height });
-    if (!own) return [first];
-    const second = await this.extractor(own).catch((error: unknown) => {
-      first.release();
-      throw error;
-    });
-    const { size } = second.value;
-    if (size.width === width && size.height === height) return [first, second];
-    [first, second].forEach(lease => lease.release());
-    throw new GoodpartsError(
-      'backbone-size',
-      `Two backbones look at pictures of one size, but ${settings.backbone} takes ${width} x ${height} pixels and ${own.backbone} ` +
-        `${size.width} x ${size.height}. Set the input size to ${size.width} x ${size.height}, or choose another second backbone.`
-    );
-  }
-
   /** The current version of each. One that cannot be loaded is left out as long as there is another. */
   private async allDetectors(): Promise<Lease<Detector>[]> {
     const names = await this.store.names();
@@ -367,9 +239,10 @@ export class Engine {
     return leases;
   }
 
-  private async place(settings: Required<FitSettings>): Promise<TrainingPlace> {
+  private async place(settings: Required<FitSettings>): Promise<FitPlace> {
     const runtime = await this.resources.runtime();
-    return { settings, runtime, maxMemory: this.options.maxMemory, extractorFor: wanted => this.extractor(wanted) };
+    const extractorFor: FitPlace['extractorFor'] = (wanted, ranges) => this.extractor(wanted, ranges);
+    return { settings, runtime, maxMemory: this.options.maxMemory, extractorFor };
   }
 
   private async detector(name: string, version?: string): Promise<Lease<Detector>> {
@@ -386,41 +259,4 @@ export class Engine {
       loadWhereItHolds(runtime, on, name, wanted)
     );
   }
-}
-
-/**
- * What to say where the backbone takes another picture size than was asked for.
- * @throws GoodpartsError `backbone-size` where its only size is not the one that was given
- */
-function otherSize(
-  given: FitSettings,
-  wanted: Required<FitSettings>,
-  { size, backbone }: Extractor
-): string | undefined {
-  const { inputWidth, inputHeight } = wanted;
-  if (size.width === inputWidth && size.height === inputHeight) return undefined;
-  const only = `${wanted.backbone} takes pictures of ${size.width} x ${size.height} pixels only`;
-  const asked = given.inputWidth !== undefined || given.inputHeight !== undefined;
-  if (backbone.size && asked) throw new GoodpartsError('backbone-size', `${only}; set the input size to that.`);
-  const why = backbone.size ? only : `${wanted.backbone} takes multiples of ${backbone.multiple} pixels`;
-  return `${why}: ${size.width} x ${size.height} is used instead of ${inputWidth} x ${inputHeight}.`;
-}
-
-/** The fit, which gives back what it was lent when it ends, and says what is to be noted. */
-function leased(fit: PatchCoreFit, release: () => void, note?: string): FitSession {
-  return {
-    get images() {
-      return fit.images;
-    },
-    add: image => fit.add(image),
-    finish: () =>
-      fit
-        .finish()
-        .then(result => ({ ...result, ...(note && { note }) }))
-        .finally(release),
-    abort: () => {
-      fit.abort();
-      release();
-    }
-  };
 }

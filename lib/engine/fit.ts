@@ -3,7 +3,7 @@ import type { Learned } from './augment';
 import { BankFit } from './bankfit';
 import { calibrationOf } from './calibrate';
 import { decode, Picture } from './decode';
-import type { FitOptions, FitSession } from './engine';
+import type { FitOptions, FitSession } from './contracts';
 import { combined, memberSettings, scalesOf } from './ensemble';
 import { GoodpartsError } from './errors';
 import type { Extractor } from './features';

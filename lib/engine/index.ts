@@ -1,5 +1,6 @@
 export * from './types';
 export * from './errors';
+export * from './contracts';
 export * from './engine';
 export * from './threshold';
 export { DEFAULT_LIMITS, openImage } from './decode';

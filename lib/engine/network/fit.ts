@@ -1,5 +1,5 @@
 import { decode } from '../decode';
-import type { FitOptions, FitSession } from '../engine';
+import type { FitOptions, FitSession } from '../contracts';
 import { GoodpartsError } from '../errors';
 import { noImages } from '../fit';
 import type { Runtime } from '../runtime';

@@ -1,6 +1,6 @@
 import type { Lease } from '../cache';
 import { decode, type Picture } from '../decode';
-import type { FitOptions, FitSession } from '../engine';
+import type { FitOptions, FitSession } from '../contracts';
 import { GoodpartsError } from '../errors';
 import { pictureFeeds, type Extractor } from '../features';
 import { noImages } from '../fit';

@@ -7,10 +7,11 @@ import { planNetwork } from '../network/plan';
 import { MB } from '../plan';
 import { randomStream } from '../random';
 import type { Runtime } from '../runtime';
+import type { FitPlace } from '../start';
 import type { FitPlan, FitSettings, PlanRequest } from '../types';
 import { methodFor } from './methods';
 import type { Method } from './method';
-import { checkTeacher, memoryOf, refusedFor, withSize, type TrainingPlace } from './start';
+import { checkTeacher, memoryOf, refusedFor, withSize } from './start';
 import { freshState, Trainer, type Feeds } from './trainer';
 import { divided, epochsFor } from './training';
 
@@ -23,7 +24,7 @@ const STEPS = 3;
  * @throws GoodpartsError `backbone-*`
  */
 export async function planTraining(
-  { runtime, settings: wanted, maxMemory, extractorFor }: TrainingPlace,
+  { runtime, settings: wanted, maxMemory, extractorFor }: FitPlace,
   request: PlanRequest
 ): Promise<FitPlan> {
   const settings = withSize(wanted);

@@ -1,30 +1,12 @@
-import type { Lease } from '../cache';
-import type { FitOptions, FitSession } from '../engine';
+import type { FitSession } from '../contracts';
 import { GoodpartsError } from '../errors';
 import type { Extractor } from '../features';
 import { memoryRoom } from '../memory';
 import { NetworkFit } from '../network/fit';
-import type { Runtime } from '../runtime';
-import type { DetectorStore } from '../store';
-import type { FitSettings, ImageLimits } from '../types';
+import type { FitStart } from '../start';
+import type { FitSettings } from '../types';
 import { Checkpoint, type Saved } from './checkpoint';
 import { TrainingFit, trainingSize } from './fit';
-
-/** Where a training is to run, and with what. */
-export interface TrainingPlace {
-  settings: Required<FitSettings>;
-  runtime: Runtime;
-  /** MB that the process may take */
-  maxMemory?: number;
-  extractorFor(settings: Required<FitSettings>): Promise<Lease<Extractor>>;
-}
-
-export interface TrainingStart extends TrainingPlace {
-  name: string;
-  store: DetectorStore;
-  limits: Partial<ImageLimits>;
-  options: FitOptions;
-}
 
 /** Good pictures that score below an autoencoder's own threshold, percent: what the autoencoders in use take. */
 const AUTOENCODER_PERCENTILE = 95;
@@ -35,7 +17,7 @@ const BYTES_A_PIXEL = { autoencoder: 10_000, efficientad: 9_000 };
  * Opens a fit that trains a network, or one that goes on with a training that was interrupted.
  * @throws GoodpartsError `fit-settings`, `fit-memory`, `fit-no-images`, `backbone-*`, `detector-backbone`, `store-write`
  */
-export async function startTraining(start: TrainingStart): Promise<FitSession> {
+export async function startTraining(start: FitStart): Promise<FitSession> {
   const { name, store, options, runtime, limits } = start;
   await store.checkWritable(name);
   const home = store.home(name);
@@ -65,7 +47,7 @@ export async function startTraining(start: TrainingStart): Promise<FitSession> {
 
 /** The trained network goes the way of any detector network: good pictures say what its numbers are for good parts. */
 function calibrationOf(
-  { name, runtime, store }: TrainingStart,
+  { name, runtime, store }: FitStart,
   settings: Required<FitSettings>,
   network: string
 ): Promise<FitSession> {

@@ -94,7 +94,8 @@ export class Session {
   }
 
   async release(): Promise<void> {
-    await Promise.all([this.session.release(), this.spare?.then(spare => spare.release())]);
+    const spare = await this.spare?.catch(() => undefined);
+    await Promise.all([this.session.release(), spare?.release()]);
   }
 }
 

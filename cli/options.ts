@@ -8,7 +8,7 @@ import type { LimitRule } from '../lib/engine/threshold';
 import { readPicture } from '../lib/pictures';
 import { UsageError, type Arguments, type Option } from './command';
 
-const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'tensorrt', 'webgpu', 'dml', 'coreml'];
+const DEVICES: Device[] = ['auto', 'cpu', 'cuda', 'webgpu', 'dml', 'coreml'];
 const PRESETS: PresetName[] = ['anomalib', 'pci', 'anomaly-dino'];
 const AUGMENTS: Required<FitSettings>['augment'][] = ['none', 'flips', 'rotations'];
 

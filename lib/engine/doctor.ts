@@ -11,7 +11,7 @@ import { Inspection } from './region';
 import type { Runtime } from './runtime';
 import { runSelfTest, selfTestPicture } from './selftest';
 import { checkName } from './store';
-import type { FitSettings } from './types';
+import type { DeviceReport, FitSettings } from './types';
 
 /** What the embedded backbone gave for the self-test picture where it was recorded (Linux x64, CPU). */
 interface Recorded {
@@ -58,9 +58,13 @@ export async function measureSelfTest(runtime: Runtime): Promise<Recorded> {
   }
 }
 
-/** @param backbones the store whose backbones are meant where one is named by its id */
+/**
+ * @param used the device that computes, once everything was tried
+ * @param backbones the store whose backbones are meant where one is named by its id
+ */
 export function doctorChecks(
   runtime: Runtime,
+  used: () => DeviceReport,
   store: string,
   backbones: string,
   subject?: DoctorSubject
@@ -68,12 +72,14 @@ export function doctorChecks(
   const meant = subject
     ? [check('Settings', () => describeSettings(subject)), ...networkChecks(runtime, backbones, subject.settings)]
     : [];
+  const selfTest = check('Self-test', () => compareSelfTest(runtime));
+  const computing = Promise.all([...meant, selfTest]).then(() => describeDevice(runtime.version, used()));
   return [
     check('Node.js', () => `${process.version} on ${process.platform} ${process.arch}`),
     check('Image reading', () => `sharp ${sharp.versions.sharp}, libvips ${sharp.versions.vips}`),
-    check('Computing', () => describeDevice(runtime)),
+    check('Computing', () => computing),
     ...meant,
-    check('Self-test', () => compareSelfTest(runtime)),
+    selfTest,
     check('Detector store', () => writable(store))
   ];
 }
@@ -86,8 +92,7 @@ function networkChecks(runtime: Runtime, store: string, settings: FitSettings): 
   return [first, check('Second backbone', () => loadsBackbone(runtime, store, { backbone: secondBackbone }))];
 }
 
-function describeDevice({ device, version }: Runtime): string {
-  const { used, note, wanted } = device;
+function describeDevice(version: string, { used, note, wanted }: DeviceReport): string {
   const text = `ONNX Runtime ${version} on ${used}${note ? ` (${note})` : ''}`;
   if (used === 'wasm' || (wanted !== 'auto' && wanted !== used)) throw new Error(text);
   return text;

@@ -155,11 +155,12 @@ export class Engine {
    * start with its settings. Writes nothing.
    */
   async doctor(subject?: DoctorSubject): Promise<DoctorReport> {
-    const runtime = await this.resources.runtime();
-    return {
-      device: runtime.device,
-      checks: await Promise.all(doctorChecks(runtime, this.store.folder, this.backbones, subject))
-    };
+    const { device } = await this.resources.runtime();
+    const trial = await this.resources.trial();
+    // a device that was given up stays so until the engine starts again, even if it works by now
+    const used = (): DeviceReport => (device.note ? device : trial.device);
+    const checks = await Promise.all(doctorChecks(trial, used, this.store.folder, this.backbones, subject));
+    return { device: used(), checks };
   }
 
   /**

@@ -65,13 +65,14 @@ export interface OpenBank {
   parity: number;
 }
 
-/** @param extractor is given back where this fails. @throws GoodpartsError `detector-backbone`, `detector-parity` */
+/** @param extractor is given back where this fails, and what was loaded with it. @throws GoodpartsError `detector-backbone`, `detector-parity` */
 export async function openBank(
   runtime: Runtime,
   extractor: Lease<Extractor>,
   { name, version, settings, dimensions, backboneSha256, selfTest }: Bank,
   arrays: Arrays
 ): Promise<OpenBank> {
+  const opened: { release(): unknown }[] = [extractor];
   try {
     if (extractor.value.backbone.sha256 !== backboneSha256)
       throw new GoodpartsError(
@@ -79,14 +80,16 @@ export async function openBank(
         `The backbone ${settings.backbone} is not the file that "${name}" ${version} was fitted with; restore it, or fit again.`
       );
     const search = await createSearch(runtime, arrays.bank.data as Float32Array, dimensions, settings, arrays);
+    opened.push(search);
     const map = await MapHead.create(runtime);
+    opened.push(map);
     const inspection = await Inspection.create(settings.region);
     const parts = { extractor: extractor.value, search, map, settings, inspection };
     const parity = await checkSelfTest(parts, arrays, selfTest.score, runtime.device.used);
     const whole = new PatchCoreInspector(settings, extractor, search, map, inspection);
     return { whole, tiled: settings.tile ? new TiledInspector(parts, () => whole.release()) : undefined, parity };
   } catch (error) {
-    extractor.release();
+    await Promise.all(opened.map(part => part.release()));
     throw error;
   }
 }

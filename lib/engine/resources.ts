@@ -32,6 +32,12 @@ export class Resources {
     return this.runtimeMade;
   }
 
+  /** A runtime of its own on the same device, to try things out: what fails on it takes the device from nobody else. */
+  trial(): Promise<Runtime> {
+    const { device, threads = os.availableParallelism() } = this.options;
+    return Runtime.create(device, threads);
+  }
+
   /** @param on where it is to compute; default: the runtime's device */
   async extractor(settings: Required<FitSettings>, ranges?: RangeArray, on?: Runtime): Promise<Lease<Extractor>> {
     const runtime = on ?? (await this.runtime());

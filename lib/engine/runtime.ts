@@ -20,10 +20,7 @@ export interface Data<T extends Float32Array | Uint8Array | Int32Array | BigInt6
 }
 export type AnyData = Data | Data<Uint8Array> | Data<Int32Array> | Data<BigInt64Array>;
 
-/**
- * GPU providers in the order in which `auto` tries them. The others have to be asked for: WebGPU, and TensorRT, which takes minutes to
- * build its engines when a detector is loaded.
- */
+/** GPU providers in the order in which `auto` tries them. WebGPU is not among them: it has to be asked for. */
 const AUTO: Provider[] = ['cuda', 'dml', 'coreml'];
 
 export const int64 = (...values: number[]): Data<BigInt64Array> => ({
@@ -41,7 +38,7 @@ function typeOf(data: AnyData['data']): Tensor.Type {
 interface Instead {
   load: () => Promise<InferenceSession>;
   /** told once, after the graph was computed there */
-  moved: (why: unknown) => void;
+  moved: (error: unknown) => void;
 }
 
 /** A loaded graph. Where its device fails, it goes on on the processor. */
@@ -82,11 +79,17 @@ export class Session {
     );
   }
 
-  /** What the processor cannot compute either was no fault of the device's: its error counts then, and the graph stays where it is. */
+  /**
+   * What the processor cannot compute either was no fault of the device's: its error counts then, and the graph stays where it is. What
+   * the device holds of a graph that moved is not released before the rest: a driver that failed might take the process along.
+   */
   private async runInstead(tensors: Record<string, Tensor>, error: unknown) {
     if (!this.instead) throw error;
-    this.spare ??= this.instead.load();
-    const spare = await this.spare;
+    const loading = (this.spare ??= this.instead.load());
+    const spare = await loading.catch((why: unknown) => {
+      if (this.spare === loading) this.spare = undefined;
+      throw why;
+    });
     const results = await spare.run(tensors);
     if (!this.moved) this.instead.moved(error);
     this.moved = spare;
@@ -153,11 +156,10 @@ export class Runtime {
   }
 
   /** Gives the device up: every graph that is loaded from now on is computed on the processor. */
-  leaveDevice(why: unknown): void {
+  leaveDevice(why: string): void {
     const { used, wanted } = this.report;
     if (used === this.processor) return;
-    const cause = (why as Error).message.split('\n')[0].slice(0, 200);
-    const note = `${used} failed: ${cause}; the CPU is used instead until the engine starts again`;
+    const note = `${used} failed: ${why}; the CPU is used instead until the engine starts again`;
     this.report = { wanted, used: this.processor, note };
     this.onDevice?.(this.report);
   }
@@ -172,11 +174,11 @@ export class Runtime {
     const load = (): Promise<InferenceSession> => this.load(model, processor);
     if (where === 'processor' || used === processor) return new Session(this.ort, await load());
     try {
-      const moved: Instead['moved'] = why => this.leaveDevice(why);
+      const moved: Instead['moved'] = error => this.leaveDevice(firstLine(error));
       return new Session(this.ort, await this.load(model, used), { load, moved });
     } catch (error) {
       const session = new Session(this.ort, await load());
-      this.leaveDevice(error);
+      this.leaveDevice(firstLine(error));
       return session;
     }
   }
@@ -187,7 +189,7 @@ export class Runtime {
 
   private load(model: Uint8Array, place: Provider): Promise<InferenceSession> {
     return this.ort.InferenceSession.create(model, {
-      executionProviders: place === this.processor ? [place] : [...providersOf(place), 'cpu'],
+      executionProviders: place === this.processor ? [place] : [place, 'cpu'],
       intraOpNumThreads: this.threads,
       // errors come as exceptions; to print them as well would only alarm where a network is tried out
       logSeverityLevel: 4,
@@ -197,14 +199,15 @@ export class Runtime {
   }
 }
 
-/** What TensorRT cannot compute itself is CUDA's. */
-const providersOf = (place: Provider): Provider[] => (place === 'tensorrt' ? ['tensorrt', 'cuda'] : [place]);
+const firstLine = (error: unknown): string => (error as Error).message.split('\n')[0].slice(0, 200);
 
 function loadNative(): { ort?: Ort; why?: string } {
   if (process.env.GOODPARTS_RUNTIME === 'wasm') return { why: 'GOODPARTS_RUNTIME=wasm' };
   // from 1.29 on, ONNX Runtime on Linux and macOS reports to Microsoft (and keeps a device id in ~/.cache/Microsoft) unless this
   // is set before it is loaded; microsoft/onnxruntime#27379. We work offline; whoever wants it sets the variable to 0.
   process.env.ORT_DISABLE_TELEMETRY ??= '1';
+  // NVIDIA's libraries would shorten float32 to 10 bits (TF32); scores are to be the same on every device
+  process.env.NVIDIA_TF32_OVERRIDE ??= '0';
   try {
     // eslint-disable-next-line @typescript-eslint/no-require-imports -- optional: it must be possible to live without it
     return { ort: require('onnxruntime-node') as Ort };
@@ -228,27 +231,26 @@ function loadWasm(threads: number): Ort {
 }
 
 /**
- * ONNX Runtime for CUDA and TensorRT comes in libraries of its own, which are fetched apart; asking for it while they are not there works,
- * but prints alarming lines on the console.
+ * ONNX Runtime for CUDA comes in a library of its own, which is fetched apart; asking for it while it is not there works, but prints
+ * alarming lines on the console.
  */
-function nvidiaInstalled(provider: 'cuda' | 'tensorrt'): boolean {
+function cudaInstalled(): boolean {
   const bin = path.join(path.dirname(require.resolve('onnxruntime-node/package.json')), 'bin');
   const files = fs.readdirSync(bin, { recursive: true }) as string[];
   return files.some(
-    f => f.includes(`onnxruntime_providers_${provider}`) && f.includes(process.platform) && f.includes(process.arch)
+    f => f.includes('onnxruntime_providers_cuda') && f.includes(process.platform) && f.includes(process.arch)
   );
 }
 
 /** Runs a tiny graph on a provider; returns why it does not work, or undefined. */
 async function tryProvider(ort: Ort, provider: Provider): Promise<string | undefined> {
   if (!ort.listSupportedBackends?.().some(b => b.name === provider)) return 'not part of this build of ONNX Runtime';
-  if ((provider === 'cuda' || provider === 'tensorrt') && !nvidiaInstalled(provider))
-    return 'its libraries are not installed (see docs/devices.md)';
+  if (provider === 'cuda' && !cudaInstalled()) return 'its libraries are not installed (see docs/devices.md)';
   const g = new GraphBuilder();
   g.output(g.op('Add', [g.input('x', 'float', [1]), g.scalar(1)]), 'y', 'float', [1]);
   try {
     const session = await ort.InferenceSession.create(g.build(), {
-      executionProviders: providersOf(provider),
+      executionProviders: [provider],
       logSeverityLevel: 4
     });
     await session.run({ x: new ort.Tensor('float32', Float32Array.of(1), [1]) });
@@ -256,6 +258,6 @@ async function tryProvider(ort: Ort, provider: Provider): Promise<string | undef
     return undefined;
   } catch (error) {
     if (provider === 'webgpu') return 'no graphics driver was found that it can use (see docs/devices.md)';
-    return (error as Error).message.split('\n')[0].slice(0, 200);
+    return firstLine(error);
   }
 }

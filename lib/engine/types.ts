@@ -18,7 +18,7 @@ export type PresetName = 'anomalib' | 'pci' | 'anomaly-dino';
 export type Precision = 'float32' | 'int8';
 
 /** What runs the graphs. `auto` takes the first of cuda, dml, coreml that works on this machine, else cpu. */
-export type Device = 'auto' | 'cpu' | 'cuda' | 'tensorrt' | 'webgpu' | 'dml' | 'coreml';
+export type Device = 'auto' | 'cpu' | 'cuda' | 'webgpu' | 'dml' | 'coreml';
 
 /** What was asked for and what is really used; `note` says why they differ. */
 export interface DeviceReport {

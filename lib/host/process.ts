@@ -40,6 +40,8 @@ interface Request extends CallOptions {
 }
 
 const CRASHES_TO_GIVE_UP = 2;
+/** Calls that a process answers which dies over the first real one: they do not end a row of deaths. */
+const QUESTIONS = new Set<Method>(['device', 'usage']);
 
 /**
  * The client's end of one engine process: starts it at the first call, answers every call exactly once, and starts the
@@ -174,9 +176,9 @@ export class EngineProcess extends EventEmitter {
   }
 
   private onReply(answer: Extract<Answer, { id: number }>): void {
-    this.deaths = 0;
     const request = this.underway.get(answer.id);
     if (!request) return;
+    if (!QUESTIONS.has(request.call.method)) this.deaths = 0;
     if ('part' in answer) request.parts.push(fromWireScore(answer.part));
     else if ('error' in answer) this.settle(request, () => request.reject(fromWire(answer.error)));
     else this.settle(request, () => request.resolve((answer.value ?? request.parts) as never));

@@ -239,7 +239,7 @@ export class FitSlot {
     this.owner.status.event('green', 'dot', 'fitted', { name, version, count: images });
     this.owner.model.emit('fitted', { name, version });
     countFit(name);
-    if (result.note) this.owner.node.warn(result.note);
+    for (const note of [result.note, result.device.note]) if (note) this.owner.node.warn(note);
     // what the detector was fitted with, the preset's values filled in: for whoever keeps a record of fits
     const info = await this.owner.model.info(name, version).catch(() => undefined);
     msg.payload = { ...result, ...(info && { settings: info.settings }) };

@@ -16,7 +16,7 @@ import { isBackboneId } from '../engine/catalogue';
 import { GoodpartsError } from '../engine/errors';
 import { DetectorStore } from '../engine/store';
 import { discard, interrupted } from '../engine/train/checkpoint';
-import { EngineClient, FitClient, type ClientOptions, type FitHooks } from '../host';
+import { EngineClient, FitClient, type ClientOptions, type EngineState, type FitHooks } from '../host';
 import { Downloads } from './downloads';
 import { watchLoop } from './health';
 import type { ImageRules } from './images';
@@ -266,8 +266,7 @@ export class Model extends EventEmitter {
     this.ends = [
       this.claim(log),
       this.client.onDevice(report => this.runsOn(report)),
-      // the next process finds a device anew
-      this.client.onState(state => void (state === 'stopped' && (this.report = undefined)))
+      this.client.onState(state => this.onEngine(state))
     ];
     this.partLog = openLog(RED, config, log);
     this.partLogMissing = !isBlank(config.log) && !this.partLog;
@@ -287,9 +286,17 @@ export class Model extends EventEmitter {
     return this.report;
   }
 
+  /** Each process finds its device anew. */
+  private onEngine(state: EngineState): void {
+    if (state === 'stopped') this.report = this.reported = undefined;
+    else if (state === 'ready') this.device().catch(() => {});
+  }
+
   private runsOn(device: DeviceReport): DeviceReport {
+    const known = this.reported?.note;
+    this.report = Promise.resolve(device);
     this.reported = device;
-    if (device.note) this.options.log(device.note);
+    if (device.note && device.note !== known) this.options.log(device.note);
     return device;
   }
 

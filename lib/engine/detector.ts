@@ -1,7 +1,7 @@
 import type { Lease } from './cache';
+import type { ScoreOptions } from './contracts';
 import { refusal } from './deadline';
 import { decode, type Picture } from './decode';
-import type { ScoreOptions } from './contracts';
 import { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import type { ScoreMap } from './head';

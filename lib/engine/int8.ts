@@ -1,5 +1,5 @@
-import { decode } from './decode';
 import type { FitOptions, FitSession } from './contracts';
+import { decode } from './decode';
 import { GoodpartsError } from './errors';
 import type { Extractor } from './features';
 import type { Lease } from './cache';

@@ -1,5 +1,5 @@
-import type { Detector } from './detector';
 import type { ScoreOptions } from './contracts';
+import type { Detector } from './detector';
 import { GoodpartsError } from './errors';
 import type { Shared } from './shared';
 import { percentile } from './threshold';

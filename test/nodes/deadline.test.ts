@@ -31,13 +31,17 @@ describe('anomaly-score with a deadline, and emptied', () => {
 
   it('answers what is late as an error, each message once, and counts it in the status', async () => {
     const { send, out, caught, texts } = await deploy({ batch: 1, deadline: '60' });
-    for (let i = 0; i < 120; i++) send({ payload: images[i % 8], i });
+    // every tenth has time enough on the slowest machine, and has to be scored among the others
+    const patient = (i: number) => i % 10 === 0;
+    for (let i = 0; i < 120; i++)
+      send({ payload: images[i % 8], i, ...(patient(i) && { deadline: Date.now() + 60_000 }) });
     const arrived = () => out.messages.length + caught.messages.length;
     await until(() => arrived() >= 120, `120 answers, not ${arrived()}`);
-    assert.ok(out.messages.length > 0 && caught.messages.length > 20, `${out.messages.length} scored`);
+    assert.ok(caught.messages.length > 20, `${caught.messages.length} late`);
     assert.deepEqual(new Set(codes(caught)), new Set(['deadline-missed']));
-    const all = [...out.messages, ...caught.messages].map(msg => (msg as unknown as { i: number }).i);
-    assert.equal(new Set(all).size, 120);
+    const numbers = ({ messages }: Inbox) => messages.map(msg => (msg as unknown as { i: number }).i);
+    assert.equal(numbers(out).filter(patient).length, 12, 'those with time enough are scored');
+    assert.equal(new Set([...numbers(out), ...numbers(caught)]).size, 120);
     await until(() => texts().some(text => /^\d+ too late$|late$/.test(text)), 'status');
     await new Promise(resolve => setTimeout(resolve, 300));
     assert.equal(arrived(), 120, 'nothing comes twice');

@@ -140,7 +140,7 @@ class Greedy {
     const shadows = points.shadowsOf(candidates);
     const norms = Float32Array.from(candidates, i => points.norms[i]);
     const bounds = await points.shadow.relativeBounds(shadows, shadows, norms);
-    await points.cache.hold(candidates);
+    await points.cache.hold([candidates]);
     const current = Float32Array.from(candidates, i => this.distance[i]);
     while (this.done < this.chosen.length) {
       const top = argmax(current);
@@ -180,31 +180,35 @@ class Greedy {
     const norms = this.norms.subarray(from, to);
     const bounds = await points.shadow.relativeBounds(shadows, this.centers.subarray(from * size, to * size), norms);
     const may = (i: number, bound: number): boolean => bound + points.norms[rows[i]] - points.slack < distance[rows[i]];
-    const pairs: [row: number, center: number][] = [];
+    const pairs: number[] = [];
     const blocks = new Minima(bounds, width);
     for (let i = 0; i < rows.length; i++) {
       const best = blocks.smallest(i);
-      if (may(i, bounds[i * width + best])) pairs.push([i, best]);
+      if (may(i, bounds[i * width + best])) pairs.push(i * width + best);
     }
-    await this.measure(rows, pairs, from);
-    const more: [row: number, center: number][] = [];
-    for (const [i, best] of pairs) {
+    await this.measure(rows, pairs, from, width);
+    const more: number[] = [];
+    for (const pair of pairs) {
+      const i = Math.floor(pair / width);
       const limit = distance[rows[i]] - points.norms[rows[i]] + points.slack;
-      blocks.below(i, limit, j => j !== best && more.push([i, j]));
+      blocks.below(i, limit, j => i * width + j !== pair && more.push(i * width + j));
     }
-    await this.measure(rows, more, from);
+    await this.measure(rows, more, from, width);
   }
 
-  private async measure(rows: Int32Array, pairs: [row: number, center: number][], from: number): Promise<void> {
+  /** Lowers the distances of rows by those to chosen ones. @param pairs row * width + center */
+  private async measure(rows: Int32Array, pairs: number[], from: number, width: number): Promise<void> {
     const { cache } = this.points;
+    const centers = this.chosen.subarray(from, from + width);
     const step = Math.max(1, Math.floor(cache.capacity / 2));
     for (let at = 0; at < pairs.length; at += step) {
-      const some = pairs.slice(at, at + step);
-      await cache.hold(some.flatMap(([i, j]) => [rows[i], this.chosen[from + j]]));
-      for (const [i, j] of some) {
-        const point = rows[i];
-        const found = cache.squared(point, this.chosen[from + j], this.distance[point]);
-        if (found < this.distance[point]) this.distance[point] = found;
+      const some = Int32Array.from(pairs.slice(at, at + step));
+      const points = some.map(pair => rows[Math.floor(pair / width)]);
+      const others = some.map(pair => centers[pair % width]);
+      await cache.hold([points, others]);
+      for (let k = 0; k < some.length; k++) {
+        const found = cache.squared(points[k], others[k], this.distance[points[k]]);
+        if (found < this.distance[points[k]]) this.distance[points[k]] = found;
       }
     }
   }

@@ -1,11 +1,10 @@
 import { free } from './free';
 import { Room } from './room';
+import { SquaredDistance } from './squared';
 import type { RowFile } from './workfile';
 
 /** Rows that stay in memory, and bytes of them, at the most. */
 const ROOM = { rows: 40_000, bytes: 96 * 2 ** 20 };
-/** Numbers after which a distance that has grown too large is given up. */
-const STRIDE = 128;
 
 /** Rows of a file that were used lately, and exact distances between them. */
 export class RowCache {
@@ -16,6 +15,9 @@ export class RowCache {
   private readonly rowAt: Int32Array;
   private readonly used: Int32Array;
   private readonly room = new Room();
+  private readonly distance: SquaredDistance;
+  /** the row that was compared last */
+  private origin = -1;
   private hand = 0;
   private call = 0;
 
@@ -28,20 +30,22 @@ export class RowCache {
     this.slotOf = new Int32Array(file.count).fill(-1);
     this.rowAt = new Int32Array(this.capacity).fill(-1);
     this.used = new Int32Array(this.capacity);
+    this.distance = new SquaredDistance(file.dimensions);
   }
 
   /** Brings rows into memory, where they stay until the next call; no more than `capacity` different ones. */
-  async hold(rows: ArrayLike<number>): Promise<void> {
+  async hold(lists: Int32Array[]): Promise<void> {
     this.call++;
     const missing: number[] = [];
-    for (let i = 0; i < rows.length; i++) {
-      const slot = this.slotOf[rows[i]];
-      if (slot >= 0) this.used[slot] = this.call;
-      else if (slot === -1) {
-        missing.push(rows[i]);
-        this.slotOf[rows[i]] = -2;
+    for (const rows of lists)
+      for (const row of rows) {
+        const slot = this.slotOf[row];
+        if (slot >= 0) this.used[slot] = this.call;
+        else if (slot === -1) {
+          missing.push(row);
+          this.slotOf[row] = -2;
+        }
       }
-    }
     if (!missing.length) return;
     missing.sort((a, b) => a - b);
     const { dimensions: d } = this.file;
@@ -53,34 +57,17 @@ export class RowCache {
     }
   }
 
-  /** Squared distance of two rows that are held; some number above `limit` where it is larger than that. */
+  /** Squared distance of two rows that are held; some number above `limit` where it is larger than that. Faster with the same `a` again. */
   squared(a: number, b: number, limit: number): number {
-    const { data } = this;
-    const d = this.file.dimensions;
-    let x = this.slotOf[a] * d;
-    let y = this.slotOf[b] * d;
-    const end = x + d;
-    let sum = 0;
-    // four sums at a time: one alone would wait for each addition before the next (three times slower)
-    for (const last = end - (d % 4); x < last && sum <= limit;) {
-      let p = 0;
-      let q = 0;
-      let r = 0;
-      let s = 0;
-      for (const stop = Math.min(last, x + STRIDE); x < stop; x += 4, y += 4) {
-        const a = data[x] - data[y];
-        const b = data[x + 1] - data[y + 1];
-        const c = data[x + 2] - data[y + 2];
-        const e = data[x + 3] - data[y + 3];
-        p += a * a;
-        q += b * b;
-        r += c * c;
-        s += e * e;
-      }
-      sum += p + q + r + s;
-    }
-    for (; x < end; x++, y++) sum += (data[x] - data[y]) ** 2;
-    return sum;
+    if (a !== this.origin) this.distance.from(this.row(a));
+    this.origin = a;
+    return this.distance.to(this.row(b), limit);
+  }
+
+  private row(index: number): Float32Array {
+    const { dimensions: d } = this.file;
+    const at = this.slotOf[index] * d;
+    return this.data.subarray(at, at + d);
   }
 
   forget(): void {

@@ -68,7 +68,7 @@ export async function run(context: Context): Promise<SectionResult> {
 
 function casesOf({ options, backbones }: Context): Case[] {
   const images = options.quick ? 10 : 100;
-  const [, second] = backbones;
+  const [, second, third] = backbones;
   return [
     { what: 'bank of 2,000', images, settings: { bankSize: 2000 } },
     { what: 'a tenth of the patches', images, settings: {} },
@@ -81,6 +81,8 @@ function casesOf({ options, backbones }: Context): Case[] {
           { what: `embedded and ${second.name}`, images: images / 2, settings: { secondBackbone: second.file } }
         ]
       : []),
+    // the patches of random weights lie in no main directions: the hardest to choose from
+    ...(third ? [{ what: third.name, images: 2 * images, settings: { backbone: third.file } }] : []),
     { what: 'autoencoder, 20 epochs', images: images / 5, settings: { method: 'autoencoder', epochs: 20 } }
   ];
 }

@@ -29,9 +29,9 @@ const MEASURED_BANK = { numbers: 8e6, least: 4096 };
 const REPEAT = { ms: 250, least: 3 };
 /**
  * What work takes in a fit or a score, where it comes in turn with other work, as a share of what the same takes when it is repeated:
- * caches are cold then, and memory is new. Medians of the fits in docs/plan.md.
+ * caches are cold then, and memory is new. Between what fits with small networks and banks take (more) and with large ones (none).
  */
-const IN_TURN = { picture: 1.15, calibration: 1.4, score: 1.2 };
+const IN_TURN = { picture: 1.05, calibration: 1.2, score: 1.1 };
 /** From here on the cells take over; their search grows with this power of the bank, and making them takes so many searches. */
 const CELLS = { power: 0.65, searches: 10, growth: 0.8 };
 /** A gathering of a detector's small texts: detector.json without scores, checksums, heads of the arrays; and bytes of one score. */

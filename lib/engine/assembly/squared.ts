@@ -1,4 +1,4 @@
-// AssemblyScript: compiled to WebAssembly by scripts/build.mjs, called by lib/engine/rowcache.ts. JavaScript has no SIMD.
+// AssemblyScript: compiled to WebAssembly by scripts/build.mjs, called by lib/engine/squared.ts. JavaScript has no SIMD.
 
 /** Numbers after which a distance that has grown too large is given up. */
 const STRIDE: i32 = 128;

@@ -1,10 +1,11 @@
 import { GoodpartsError } from './errors';
 import { Farthest } from './farthest';
 import { Minima } from './minima';
-import { argmax, squaredDistance } from './pairs';
+import { argmax } from './pairs';
 import { Points } from './points';
 import { randomStream } from './random';
 import type { Runtime } from './runtime';
+import { SquaredDistance } from './squared';
 import type { RowFile } from './workfile';
 
 export interface CoresetOptions {
@@ -64,12 +65,14 @@ export async function coreset(runtime: Runtime, file: RowFile, options: CoresetO
 /** Square of the mean distance of every row to some starting ones. */
 class StartDistances {
   readonly distance: Float32Array;
+  private readonly squared: SquaredDistance;
 
   constructor(
     private readonly starts: Float32Array,
     private readonly file: RowFile
   ) {
     this.distance = new Float32Array(file.count);
+    this.squared = new SquaredDistance(file.dimensions);
   }
 
   visit(rows: Float32Array, at: number): void {
@@ -77,7 +80,9 @@ class StartDistances {
     const starts = this.starts.length / d;
     for (let i = 0; i < rows.length / d; i++) {
       let mean = 0;
-      for (let s = 0; s < starts; s++) mean += Math.sqrt(squaredDistance(rows, i, this.starts, s, d)) / starts;
+      this.squared.from(rows.subarray(i * d, (i + 1) * d));
+      for (let s = 0; s < starts; s++)
+        mean += Math.sqrt(this.squared.to(this.starts.subarray(s * d, (s + 1) * d), Infinity)) / starts;
       this.distance[at + i] = mean * mean;
     }
   }

@@ -24,13 +24,6 @@ export function squaredLengths(rows: Float32Array, dimension: number): Float32Ar
   return lengths;
 }
 
-/** Squared distance of row `i` of `a` to row `j` of `b`. */
-export function squaredDistance(a: Float32Array, i: number, b: Float32Array, j: number, dimension: number): number {
-  let sum = 0;
-  for (let k = 0, x = i * dimension, y = j * dimension; k < dimension; k++) sum += (a[x + k] - b[y + k]) ** 2;
-  return sum;
-}
-
 /** Index of the largest value, the first of equal ones. */
 export function argmax(values: Float32Array): number {
   let top = 0;

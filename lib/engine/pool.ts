@@ -2,12 +2,13 @@ import type { Bank } from './calibrate';
 import { coreset } from './coreset';
 import { Minima } from './minima';
 import { pays } from './neighbours';
-import { squaredDistance, squaredLengths } from './pairs';
+import { squaredLengths } from './pairs';
 import { bytesPerPoint, type Points, slackOf } from './points';
 import { randomStream } from './random';
 import type { Runtime } from './runtime';
 import { calibrationImages, Sample } from './sample';
 import type { Shadow } from './shadow';
+import { SquaredDistance } from './squared';
 import { RowFile } from './workfile';
 
 /** Memory of a process that has sent a picture through a small network, bytes. */
@@ -212,6 +213,7 @@ class Held {
   private readonly file: RowFile;
   private readonly shadows: Float32Array;
   private readonly norms: Float32Array;
+  private readonly squared: SquaredDistance;
   private count = 0;
 
   constructor(
@@ -224,6 +226,7 @@ class Held {
     this.file = points.file;
     this.shadows = new Float32Array(room * points.shadow.size);
     this.norms = new Float32Array(room);
+    this.squared = new SquaredDistance(this.file.dimensions);
     for (let at = 0; at < kept.length; at += BLOCK) this.append(points.shadowsOf(kept.subarray(at, at + BLOCK)));
   }
 
@@ -271,7 +274,10 @@ class Held {
     const near = nearest.map((_, i) => i).filter(i => bound[i] + norms[i] - slack <= limit);
     const others = await file.gather(near.map(i => nearest[i]));
     const covered = new Set(
-      Array.from(near).filter((i, k) => squaredDistance(patches, i, others, k, dimensions) <= limit)
+      Array.from(near).filter((i, k) => {
+        this.squared.from(patches.subarray(i * dimensions, (i + 1) * dimensions));
+        return this.squared.to(others.subarray(k * dimensions, (k + 1) * dimensions), limit) <= limit;
+      })
     );
     const fresh = Array.from(norms.keys()).filter(i => !covered.has(i));
     const rows = new Float32Array(fresh.length * dimensions);

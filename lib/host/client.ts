@@ -22,6 +22,8 @@ export interface ClientOptions {
   engine: EngineOptions;
   /** milliseconds that one call may take, from sending to answer */
   timeout: number;
+  /** milliseconds that a fit may take from one step of its progress to the next; without it, any time */
+  silence?: number;
   log: Log;
 }
 
@@ -134,6 +136,10 @@ export interface FitHooks {
  */
 export class FitClient {
   private aborted = false;
+  /** it told of no progress for too long, and was ended */
+  private hung = false;
+  private finishing = false;
+  private silence?: NodeJS.Timeout;
   /** a training has begun, which leaves what it needs to go on */
   private training = false;
 
@@ -149,10 +155,14 @@ export class FitClient {
     options: ClientOptions,
     name: string,
     settings: FitSettings,
-    { resume, ...hooks }: FitHooks = {}
+    { resume, onProgress: tell }: FitHooks = {}
   ): Promise<FitClient> {
     const title = `fitting ${name}`;
-    const process = new EngineProcess({ title, priority: PRIORITY.fit, restart: false, ...hooks });
+    const onProgress = (progress: FitProgress): void => {
+      client.heard(progress.training?.paused);
+      tell?.(progress);
+    };
+    const process = new EngineProcess({ title, priority: PRIORITY.fit, restart: false, onProgress });
     const trains = resume || (settings.method ?? 'patchcore') !== 'patchcore';
     const client = new FitClient(process, name, options, trains);
     try {
@@ -180,14 +190,32 @@ export class FitClient {
     return this.call('fit.add', [image]);
   }
 
-  /** Fits and saves a new version, and ends the process whatever the outcome. A fit takes as long as it takes. */
+  /**
+   * Fits and saves a new version, and ends the process whatever the outcome. A fit takes as long as it takes.
+   * @throws GoodpartsError `engine-timeout` when it makes no progress for too long
+   */
   async finish(): Promise<FitResult> {
     this.training = this.trains;
+    this.finishing = true;
+    this.heard();
     try {
       return await this.call('fit.finish', [], 0);
     } finally {
+      this.finishing = false;
+      clearTimeout(this.silence);
       await this.process.close();
     }
+  }
+
+  /** A device may hang without an error: the fit goes on as long as it is heard of, or was told to pause. */
+  private heard(paused = false): void {
+    clearTimeout(this.silence);
+    const { silence } = this.options;
+    if (!silence || !this.finishing || paused) return;
+    this.silence = setTimeout(() => {
+      this.hung = true;
+      void this.process.close();
+    }, silence);
   }
 
   /** Holds the training, or lets it go on. @throws GoodpartsError `fit-settings` where nothing is trained */
@@ -216,11 +244,21 @@ export class FitClient {
   private lost(error: GoodpartsError): GoodpartsError {
     if (this.aborted)
       return new GoodpartsError('fit-aborted', `The fit of '${this.name}' was aborted; nothing of it is saved.`);
+    if (this.hung) return this.gaveUp();
     if (this.training) {
       const text = `The training of '${this.name}' was interrupted: send msg.resume to go on with it. ${error.message}`;
       return new GoodpartsError('engine-stopped', text, error.details);
     }
     const text = `The fit of '${this.name}' was lost and nothing of it is saved: send the images again. ${error.message}`;
     return new GoodpartsError('engine-stopped', text, error.details);
+  }
+
+  private gaveUp(): GoodpartsError {
+    const seconds = this.options.silence! / 1000;
+    const next = this.training ? 'send msg.resume to go on with its training' : 'send the images again';
+    const text =
+      `The fit of '${this.name}' made no progress for ${seconds} s and was ended; nothing of it is saved. ` +
+      `Set Device to cpu, or a longer time limit, in the model and ${next}.`;
+    return new GoodpartsError('engine-timeout', text, { seconds });
   }
 }

@@ -81,6 +81,8 @@ export interface ModelConfig extends NodeDef {
 
 /** Versions whose facts are kept in memory; a line that is fitted every day must not collect them all. */
 const MOST_INFOS = 32;
+/** A fit that makes no progress for so many times the time limit of a request hangs. */
+const SILENT_REQUESTS = 10;
 
 type NumberField = {
   [K in keyof ModelConfig]-?: ModelConfig[K] extends string | number ? K : never;
@@ -165,7 +167,8 @@ export function clientOptions(RED: NodeAPI, config: Partial<ModelConfig>, log: (
     keepVersions: isBlank(config.keepVersions) ? 5 : Math.max(0, Number(config.keepVersions) || 0),
     ...(positive(config.maxMemory, 0) && { maxMemory: Number(config.maxMemory) })
   };
-  return { engine, timeout: positive(config.timeout, 60) * 1000, log };
+  const timeout = positive(config.timeout, 60) * 1000;
+  return { engine, timeout, silence: SILENT_REQUESTS * timeout, log };
 }
 
 function imageRules(RED: NodeAPI, config: Partial<ModelConfig>, { limits }: EngineOptions): ImageRules {

@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
-import { GoodpartsError, type ScoreResult } from '../../lib/engine';
+import { GoodpartsError, type FitProgress, type ScoreResult } from '../../lib/engine';
 import { DetectorStore } from '../../lib/engine/store';
 import { EngineClient, FitClient } from '../../lib/host';
 import { backOff, FIT_MALLOC } from '../../lib/host/supervisor';
@@ -207,6 +207,37 @@ describe('A fit in its own process', () => {
       await fit.gone;
       assert.deepEqual(await new DetectorStore(store).list(), before);
     });
+
+  it('gives up a fit that makes no progress for too long', async () => {
+    const options = { ...clientOptions(store), silence: 2000 };
+    const hang = ({ stage }: FitProgress): void => void (stage === 'coreset' && process.kill(fit.pid!, 'SIGSTOP'));
+    const fit = await FitClient.start(options, 'washer', SMALL, { onProgress: hang });
+    const { pid } = fit;
+    for (const image of await parts(3)) await fit.add(image);
+    await assert.rejects(fit.finish(), (error: GoodpartsError) => {
+      assert.equal(error.code, 'engine-timeout');
+      assert.match(error.message, /no progress for 2 s.*Device.*send the images again/);
+      return true;
+    });
+    assert.equal(alive(pid!), false);
+    await assert.rejects(new DetectorStore(store).current('washer'), { code: 'detector-unknown' });
+  });
+
+  it('waits for a training that was told to pause, however long', async function () {
+    this.timeout(120_000);
+    const options = { ...clientOptions(store), silence: 3000 };
+    let paused = false;
+    const onProgress = ({ training }: FitProgress): void => void (paused = training?.paused ?? false);
+    const settings = { ...SMALL, method: 'autoencoder', epochs: 12 } as const;
+    const fit = await FitClient.start(options, 'ring', settings, { onProgress });
+    for (const image of await parts(6)) await fit.add(image);
+    const finished = fit.finish();
+    await fit.pause(true);
+    await until(() => paused, 'the pause', 60_000);
+    await new Promise(resolve => setTimeout(resolve, 2 * options.silence));
+    await fit.pause(false);
+    assert.equal((await finished).images, 6);
+  });
 
   it('saves nothing when aborted', async () => {
     const fit = await FitClient.start(clientOptions(store), 'bolt', SMALL);

@@ -33,6 +33,9 @@ export interface FitRow {
 /** Pictures decoded for the variations: more would only fill the memory that is to be measured. */
 const ORIGINALS = 8;
 
+/** Pictures scored: some seconds of them, as a shared machine is faster or slower from one second to the next. */
+const SCORES = 30;
+
 /** As many different pictures as are asked for: originals first, then shifted and brightened ones. */
 async function* pictures(files: string[], count: number): AsyncGenerator<Buffer | RawImage> {
   const random = randomStream(1);
@@ -79,7 +82,7 @@ export async function work({ folder, images, settings, threads }: FitJob): Promi
     const fit = await engine.fit('scale', pictures(files, images), settings);
     const peak = peakMb();
     const times: number[] = [];
-    for (const { path: file } of test.slice(0, 12)) {
+    for (const { path: file } of test.slice(0, SCORES)) {
       const [result] = await engine.score('scale', [fs.readFileSync(file)], { map: 'small' });
       if (result instanceof GoodpartsError) throw result;
       times.push(result.timing.total);

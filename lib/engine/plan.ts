@@ -3,57 +3,27 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
-import { embedAugmented, type Learned } from './augment';
-import { decode, type Picture } from './decode';
+import { pictureWork, searchWork, type PictureWork, type SearchWork } from './bankwork';
+import { decode } from './decode';
 import { memberSettings } from './ensemble';
 import type { Extractor } from './features';
-import { createSearch, MapHead, type SearchHead } from './head';
-import { cellCount, pays, PAYS_FROM } from './neighbours';
-import { PairDistances } from './pairs';
-import { coresetSeconds } from './probe';
+import { cellCount, pays } from './neighbours';
 import { bankPatches, fitMemory, poolSize } from './pool';
-import { randomStream } from './random';
+import { coresetSeconds, coresetWork } from './probe';
 import type { Inspection } from './region';
-import { regions } from './regions';
 import type { Runtime } from './runtime';
 import { calibrationImages } from './sample';
 import { selfTestFiles, selfTestPicture } from './selftest';
-import { tileCount, tilesOf } from './tiles';
+import { time, Turns, type Timed } from './turns';
 import type { FitPlan, FitSettings, PlanRequest } from './types';
 import { hash, writeDurably } from './version';
-import { RowFile } from './workfile';
 
-/** Numbers of a bank that is searched for the measurement; a larger one takes longer in proportion, but for what does not grow with it. */
-const MEASURED_BANK = { numbers: 8e6, least: 4096 };
-/** Milliseconds that one kind of work is repeated for, and how often at the least. */
-const REPEAT = { ms: 250, least: 3 };
-/**
- * What work takes in a fit or a score, where it comes in turn with other work, as a share of what the same takes when it is repeated:
- * caches are cold then, and memory is new. Between what fits with small networks and banks take (more) and with large ones (none).
- */
-const IN_TURN = { picture: 1.05, calibration: 1.2, score: 1.1 };
-/** From here on the cells take over; their search grows with this power of the bank, and making them takes so many searches. */
-const CELLS = { power: 0.65, searches: 10, growth: 0.8 };
+/** How much longer the calibration takes than its parts, measured in turns: it goes through many small arrays, and collects garbage. */
+const CALIBRATION = 1.3;
 /** A gathering of a detector's small texts: detector.json without scores, checksums, heads of the arrays; and bytes of one score. */
 const TEXTS = { base: 2600, score: 50 };
 
 export const MB = 2 ** 20;
-const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1];
-
-async function time(work: () => Promise<unknown> | unknown): Promise<number> {
-  const start = performance.now();
-  await work();
-  return performance.now() - start;
-}
-
-/** Median milliseconds of some work, after a first time that does not count. */
-export async function usual(work: () => Promise<unknown>): Promise<number> {
-  await work();
-  const times: number[] = [];
-  const end = performance.now() + REPEAT.ms;
-  while (times.length < REPEAT.least || (performance.now() < end && times.length < 31)) times.push(await time(work));
-  return median(times);
-}
 
 /** A drawn picture of a size, as a camera would send it. */
 export function drawn({ width, height }: { width: number; height: number }): Promise<Buffer> {
@@ -78,22 +48,33 @@ export async function planFit(
   inspection?: Inspection
 ): Promise<FitPlan> {
   const bytes = picture instanceof Uint8Array ? picture : await drawn(picture);
-  const decoded = await usual(() => decode(bytes));
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'goodparts-plan-'));
+  const turns = new Turns();
+  const works: { release(): Promise<void> }[] = [];
+  const taken = <W extends { release(): Promise<void> }>(work: W): W => (works.push(work), work);
   try {
     const shown = await decode(bytes);
+    const decoded = turns.add(() => decode(bytes));
     const subjects: Subject[] = [];
     for (const [i, bankSettings] of memberSettings(settings).entries()) {
       const own = await fs.mkdtemp(path.join(folder, 'bank-'));
-      const one = await measurePicture(extractors[i], shown, bankSettings, own, inspection);
-      subjects.push({ one, settings: bankSettings, images, folder: own, input: extractors[i].size });
+      const one = taken(await pictureWork(turns, extractors[i], shown, bankSettings, own, inspection));
+      subjects.push({ one, settings: bankSettings, images, input: extractors[i].size });
     }
     // before anything else is measured, which a fit does not hold at once
     const { memory, disk } = fitMemory(subjects.map(sizeOf), process.memoryUsage().rss);
-    const banks: BankPlan[] = [];
-    for (const subject of subjects) banks.push(await planBank(runtime, subject));
+    const searches: SearchWork[] = [];
+    for (const subject of subjects) {
+      const size = { ...subject, bankSize: bankPatches(sizeOf(subject)) };
+      searches.push(taken(await searchWork(turns, runtime, subject.one, size)));
+    }
+    const { probe } = taken(await coresetWork(turns, runtime, folder));
+    await turns.run();
+    const writing = (await writeMs(folder)) / 1000;
+    const banks = subjects.map((subject, i) => planBank(runtime, subject, searches[i], probe.mean / 1000, writing));
     return { ...together(banks, decoded), peakMemoryMb: memory / MB, diskMb: disk / MB };
   } finally {
+    await Promise.all(works.map(work => work.release()));
     await fs.rm(folder, { recursive: true, force: true });
   }
 }
@@ -103,29 +84,28 @@ type BankPlan = Omit<FitPlan, 'peakMemoryMb' | 'diskMb' | 'fitSeconds'> & {
   fitSeconds: Omit<FitPlan['fitSeconds'], 'total'>;
 };
 
-/** What the banks of one fit take, whose pictures are decoded once, in so many milliseconds. */
-function together([first, ...others]: BankPlan[], decoded: number): Omit<FitPlan, 'peakMemoryMb' | 'diskMb'> {
+/** What the banks of one fit take, whose pictures are decoded once. */
+function together([first, ...others]: BankPlan[], decoded: Timed): Omit<FitPlan, 'peakMemoryMb' | 'diskMb'> {
   const all = [first, ...others];
   const sum = (of: (plan: BankPlan) => number) => all.reduce((total, plan) => total + of(plan), 0);
   const stages = ['images', 'coreset', 'calibration', 'save'] as const;
   const [learned, coreset, calibration, save] = stages.map(stage => sum(({ fitSeconds }) => fitSeconds[stage]));
-  const images = learned + (IN_TURN.picture * first.images * decoded) / 1000;
+  const images = learned + (first.images * decoded.mean) / 1000;
   return {
     ...first,
     patches: sum(plan => plan.patches),
     bankSize: sum(plan => plan.bankSize),
     fitSeconds: { images, coreset, calibration, save, total: images + coreset + calibration + save },
     detectorMb: sum(plan => plan.detectorMb),
-    scoreMs: IN_TURN.score * decoded + sum(plan => plan.scoreMs)
+    scoreMs: decoded.median + sum(plan => plan.scoreMs)
   };
 }
 
-/** A bank to be planned, and what was measured of its picture. */
+/** A bank to be planned, and the work that its picture makes. */
 interface Subject {
-  one: Measured;
+  one: PictureWork;
   settings: Required<FitSettings>;
   images: number;
-  folder: string;
   input: Extractor['size'];
 }
 
@@ -134,23 +114,27 @@ function sizeOf({ one, settings, images }: Subject) {
   return { ...settings, images, dimensions, patchesPerTile: one.patches, patchesPerImage: one.tiles * one.patches };
 }
 
-/** One bank's share of a fit, without the decoding. */
-async function planBank(runtime: Runtime, subject: Subject): Promise<BankPlan> {
-  const { one, settings, images, folder, input } = subject;
+/**
+ * One bank's share of a fit, without the decoding.
+ * @param probe seconds of the small coreset
+ * @param writing seconds to save a MB
+ */
+function planBank(runtime: Runtime, subject: Subject, search: SearchWork, probe: number, writing: number): BankPlan {
+  const { one, settings, images, input } = subject;
   const size = sizeOf(subject);
   const { tiles } = one;
   const { dimensions } = size;
   const patches = images * size.patchesPerImage;
   const bankSize = bankPatches(size);
-  const scored = await measureSearch(runtime, one, bankSize, images, settings);
   const held = Math.min(patches, poolSize(size).most);
   const calibrated = images === 1 ? 12 : Math.min(images, calibrationImages(size.patchesPerImage));
-  const detector = detectorBytes(bankSize, dimensions, calibrated, settings, runtime);
+  const detectorMb = detectorBytes(bankSize, dimensions, calibrated, settings, runtime) / MB;
+  const resembling = tiles > 1 || settings.augment !== 'none';
   const fitSeconds = {
-    images: (IN_TURN.picture * images * one.learned) / 1000,
-    coreset: await coresetSeconds(runtime, folder, { held, patches, dimensions, bankSize }),
-    calibration: (scored.created + IN_TURN.calibration * calibrated * tiles * scored.calibrated) / 1000,
-    save: (one.scored / tiles + scored.search + (await saveMs(folder, detector))) / 1000
+    images: (images * tiles * one.learned.mean) / 1000,
+    coreset: coresetSeconds(probe, { held, patches, dimensions, bankSize, resembling }),
+    calibration: (search.made() + CALIBRATION * calibrated * tiles * search.calibrated()) / 1000,
+    save: (one.scored.mean + search.search()) / 1000 + writing * detectorMb
   };
   return {
     images,
@@ -161,143 +145,19 @@ async function planBank(runtime: Runtime, subject: Subject): Promise<BankPlan> {
     input,
     device: runtime.device,
     fitSeconds,
-    detectorMb: detector / MB,
-    scoreMs: IN_TURN.score * (one.scored + tiles * scored.search + scored.map)
+    detectorMb,
+    scoreMs: tiles * (one.scored.median + search.search()) + search.map()
   };
 }
 
-interface Measured {
-  /** of the picture itself or a tile of it, of a region those inside */
-  embeddings: Learned;
-  /** 1: pictures are not cut */
-  tiles: number;
-  /** that are learned of a tile and its copies */
-  patches: number;
-  width: number;
-  height: number;
-  prepared: Awaited<ReturnType<Extractor['prepare']>>;
-  /** milliseconds that a decoded picture takes in a fit, with its copies and the working file; and to its patches in a score */
-  learned: number;
-  scored: number;
-  /** milliseconds to read a tile's patches back */
-  readBack: number;
-}
-
-async function measurePicture(
-  extractor: Extractor,
-  picture: Picture,
-  settings: Required<FitSettings>,
-  folder: string,
-  inspection?: Inspection
-): Promise<Measured> {
-  const tiles = tileCount(picture, settings);
-  const [tile] = tilesOf(picture, settings);
-  const embed = (augment: Required<FitSettings>['augment']) => embedAugmented(extractor, tile, augment, inspection);
-  const prepared = await extractor.prepare(tile);
-  const embeddings = await embed('none');
-  const { dimensions } = embeddings;
-  const file = await RowFile.create(folder, dimensions);
-  try {
-    let patches = 0;
-    const learned = await usual(async () => {
-      const all = await embed(settings.augment);
-      patches = all.patches[0].length / dimensions;
-      await file.write(0, all.patches[0]);
-    });
-    const scored = settings.augment === 'none' ? learned : await usual(() => embed('none'));
-    const all = Int32Array.from({ length: embeddings.patches[0].length / dimensions }, (_, i) => i);
-    const readBack = await usual(() => file.gather(all));
-    const { width, height } = picture;
-    return {
-      embeddings,
-      patches,
-      prepared,
-      tiles,
-      width,
-      height,
-      learned: tiles * learned,
-      scored: tiles * scored,
-      readBack
-    };
-  } finally {
-    await file.close();
-  }
-}
-
-/** Milliseconds: making the search, one search, the map of a score, and one image of the calibration. */
-async function measureSearch(
-  runtime: Runtime,
-  { embeddings, prepared, width, height, readBack }: Measured,
-  bankSize: number,
-  images: number,
-  settings: Required<FitSettings>
-) {
-  const { patches, dimensions, inside } = embeddings;
-  const most = Math.max(MEASURED_BANK.least, Math.floor(MEASURED_BANK.numbers / dimensions));
-  const size = Math.min(bankSize, most);
-  const random = randomStream(1);
-  const bank = Float32Array.from(
-    { length: size * dimensions },
-    (_, i) => patches[0][i % patches[0].length] * (0.5 + random())
-  );
-  const start = performance.now();
-  const search = await createSearch(runtime, bank, dimensions, settings);
-  const made = performance.now() - start;
-  const map = await MapHead.create(runtime);
-  const pairs = await PairDistances.create(runtime, dimensions);
-  try {
-    const { distances } = await search.search(patches[0]);
-    const timed = (some: SearchHead) => usual(() => some.search(patches[0]));
-    const whole = await timed(search);
-    let fixed = 0;
-    if (size < bankSize) {
-      // half of the bank takes more than half of the time: the rest does not grow with it
-      const half = await createSearch(runtime, bank.subarray(0, (size >> 1) * dimensions), dimensions, settings);
-      fixed = Math.min(whole, Math.max(0, 2 * (await timed(half).finally(() => half.release())) - whole));
-    }
-    const count = Math.max(1, Math.min(size, Math.ceil(bankSize / images)));
-    const own = Int32Array.from({ length: count }, (_, i) => i);
-    const without = await usual(() => search.search(patches[0], own));
-    const top = await usual(() => search.search(patches[0].subarray(0, dimensions), own));
-    const others = bank.subarray(0, count * dimensions);
-    const approach = await usual(() => pairs.approach(patches[0], others, distances.slice()));
-    const inInput = await usual(async () => {
-      const { data } = await map.inInput(distances, embeddings, settings, inside);
-      data.reduce((a, b) => Math.max(a, b), 0);
-    });
-    const drawnMap = await usual(async () => {
-      const size = { width, height };
-      const found = await map.inOriginal(distances, embeddings, settings, prepared.window, size, false, inside);
-      regions(found.data, found.width, found.height, Infinity, { imageWidth: width, imageHeight: height });
-    });
-    const cells = pays(bankSize, runtime.device.used);
-    const factor = cells ? growth(bankSize, size, CELLS.power) : bankSize / size;
-    const inAll = (ms: number): number => fixed + (ms - fixed) * factor;
-    const making = cells ? inAll(whole) * CELLS.searches * (bankSize / 1e5) ** CELLS.growth : made * factor;
-    return {
-      created: making,
-      search: inAll(whole),
-      map: drawnMap,
-      // where another patch decides than before, it is searched again
-      calibrated: inAll(without) + top * factor + 2 * readBack + approach + inInput
-    };
-  } finally {
-    await Promise.all([search, map, pairs].map(part => part.release()));
-  }
-}
-
-/** How much longer than in `size` patches a search takes in a bank with cells. */
-const growth = (bankSize: number, size: number, power: number): number =>
-  (PAYS_FROM / size) * (bankSize / PAYS_FROM) ** power;
-
-/** Milliseconds to check and write so many bytes, from 4 MB. */
-async function saveMs(folder: string, bytes: number): Promise<number> {
+/** Milliseconds to check and write a MB. */
+async function writeMs(folder: string): Promise<number> {
   const some = crypto.randomBytes(4 * MB);
   const took = await time(async () => {
     hash(some);
     await writeDurably(path.join(folder, 'some'), some);
   });
-  return took * (bytes / some.length);
+  return took / 4;
 }
 
 /** Size of a version in the store. */

@@ -2,18 +2,18 @@ import { coreset } from './coreset';
 import { randomStream } from './random';
 import type { Runtime } from './runtime';
 import { Shadow } from './shadow';
+import type { Timed, Turns } from './turns';
 import { RowFile } from './workfile';
 
 /** Drawn patches of which a small coreset is chosen, to see how fast this machine is. */
 const PROBE = { patches: 8192, dimensions: 384, count: 1024, clusters: 40, latent: 12 };
-/** The first times also warm up. */
-const ROUNDS = 3;
 /**
  * What a coreset of real patches takes, in times of the probe: for the main directions; for each patch held; for each pair of a patch and
  * a chosen one. From coresets of bottle, cookie and screw by four backbones (31,744 to 214,016 patches, a tenth and a fiftieth of them
- * chosen): 16 of 22 are within 10 %, all within 26 %.
+ * chosen), of which 16 of 22 are within 10 % and all within 26 %; all together 8 % less since, from fits and plans in turns. There patches of
+ * turned copies and of tiles that overlap, which resemble one another, took this share.
  */
-const CORESET = { directions: 0.51, patch: 2.7e-5, pair: 1.87e-8 };
+const CORESET = { directions: 0.47, patch: 2.5e-5, pair: 1.72e-8, resembling: 0.74 };
 
 export interface CoresetSize {
   /** patches that are held at most, and that all images have */
@@ -21,15 +21,12 @@ export interface CoresetSize {
   patches: number;
   dimensions: number;
   bankSize: number;
+  /** whether they are of copies, or of tiles that overlap */
+  resembling: boolean;
 }
 
-/** Seconds of a coreset, from a small one of drawn patches. */
-export async function coresetSeconds(
-  runtime: Runtime,
-  folder: string,
-  { held, patches, dimensions, bankSize }: CoresetSize
-): Promise<number> {
-  const probe = (await probeMs(runtime, folder)) / 1000;
+/** Seconds of a coreset, where the probe takes so many. */
+export function coresetSeconds(probe: number, { held, patches, dimensions, bankSize, resembling }: CoresetSize): number {
   const shadow = Shadow.sizeFor(dimensions);
   const ratio = dimensions / PROBE.dimensions;
   // finding the main directions: their square, for each coordinate
@@ -39,25 +36,23 @@ export async function coresetSeconds(
   const chosen = bankSize < held ? held * (each + pairs * bankSize) : 0;
   // what does not fit is compared with what is held, and reduced now and then
   const beyond = Math.max(0, patches - held) * (each + pairs * Math.max(32768, 4 * bankSize));
-  return probe * (directions + chosen + beyond);
+  return probe * (directions + (resembling ? CORESET.resembling : 1) * (chosen + beyond));
 }
 
-/** Milliseconds of the probe; the best of some. */
-async function probeMs(runtime: Runtime, folder: string): Promise<number> {
+/** The small coreset, which says how fast this machine is. */
+export interface CoresetWork {
+  probe: Timed;
+  release(): Promise<void>;
+}
+
+export async function coresetWork(turns: Turns, runtime: Runtime, folder: string): Promise<CoresetWork> {
   const file = await RowFile.create(folder, PROBE.dimensions);
-  try {
-    await file.append(clusters());
-    const times: number[] = [];
-    for (let round = 0; round < ROUNDS; round++) {
-      const start = performance.now();
-      const { points } = await coreset(runtime, file, { count: PROBE.count, anchors: 0, seed: 0 });
-      await points.release();
-      times.push(performance.now() - start);
-    }
-    return Math.min(...times);
-  } finally {
-    await file.close();
-  }
+  await file.append(clusters());
+  const choose = async (): Promise<void> => {
+    const { points } = await coreset(runtime, file, { count: PROBE.count, anchors: 0, seed: 0 });
+    await points.release();
+  };
+  return { probe: turns.add(choose), release: () => file.close() };
 }
 
 /** Patches as a network gives them: some clusters, few directions, a little of all others. */

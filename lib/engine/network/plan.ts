@@ -1,7 +1,8 @@
 import { decode } from '../decode';
 import { MapHead } from '../head';
-import { drawn, MB, usual } from '../plan';
+import { drawn, MB } from '../plan';
 import type { Runtime } from '../runtime';
+import { Turns } from '../turns';
 import type { FitPlan, FitSettings, PlanRequest } from '../types';
 import { openNetwork } from './fit';
 import { NetworkInspector } from './inspector';
@@ -16,11 +17,13 @@ export async function planNetwork(runtime: Runtime, settings: FitSettings, reque
   const { network, facts, file } = await openNetwork(runtime, settings);
   const inspector = new NetworkInspector(network, facts, await MapHead.create(runtime));
   try {
-    const scoreMs = await usual(async () => {
+    const turns = new Turns();
+    const score = turns.add(async () => {
       const [inspect] = await inspector.begin([await inspector.prepare(await decode(bytes))]);
       await inspect(false, () => undefined);
     });
-    const seconds = (images * scoreMs) / 1000;
+    await turns.run();
+    const seconds = (images * score.mean) / 1000;
     return {
       images,
       tiles: images,
@@ -33,7 +36,7 @@ export async function planNetwork(runtime: Runtime, settings: FitSettings, reque
       peakMemoryMb: process.memoryUsage().rss / MB,
       diskMb: file.bytes.length / MB,
       detectorMb: file.bytes.length / MB,
-      scoreMs
+      scoreMs: score.median
     };
   } finally {
     await inspector.release();

@@ -37,10 +37,11 @@ function contrast(data: Uint8Array, width: number, height: number): Float32Array
   const edge: number[] = [];
   for (let x = 0; x < width; x++) edge.push(x, (height - 1) * width + x);
   for (let y = 1; y < height - 1; y++) edge.push(y * width, y * width + width - 1);
-  const ground = [0, 1, 2].map(c => edge.map(i => data[3 * i + c]).sort((a, b) => a - b)[edge.length >> 1]);
-  return Float32Array.from({ length: width * height }, (_, i) =>
-    Math.max(...ground.map((g, c) => Math.abs(data[3 * i + c] - g)))
-  );
+  const [red, green, blue] = [0, 1, 2].map(c => edge.map(i => data[3 * i + c]).sort((a, b) => a - b)[edge.length >> 1]);
+  const levels = new Float32Array(width * height);
+  for (let i = 0, at = 0; i < levels.length; i++, at += 3)
+    levels[i] = Math.max(Math.abs(data[at] - red), Math.abs(data[at + 1] - green), Math.abs(data[at + 2] - blue));
+  return levels;
 }
 
 /** The value that parts a set of grey levels into two classes, each as even as can be. Source: Otsu (1979). */

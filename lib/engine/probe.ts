@@ -1,17 +1,17 @@
+import type { Measuring } from './bankwork';
 import { coreset } from './coreset';
 import { randomStream } from './random';
-import type { Runtime } from './runtime';
 import { Shadow } from './shadow';
-import type { Timed, Turns } from './turns';
+import type { Timed } from './turns';
 import { RowFile } from './workfile';
 
 /** Drawn patches of which a small coreset is chosen, to see how fast this machine is. */
 const PROBE = { patches: 8192, dimensions: 384, count: 1024, clusters: 40, latent: 12 };
 /**
  * What a coreset of real patches takes, in times of the probe: for the main directions; for each patch held; for each pair of a patch and
- * a chosen one. From coresets of bottle, cookie and screw by four backbones (31,744 to 214,016 patches, a tenth and a fiftieth of them
- * chosen), of which 16 of 22 are within 10 % and all within 26 %; all together 8 % less since, from fits and plans in turns. There patches of
- * turned copies and of tiles that overlap, which resemble one another, took this share.
+ * a chosen one. How they relate to one another is from 22 coresets of bottle, cookie and screw by four backbones (31,744 to 214,016
+ * patches, a tenth and a fiftieth of them chosen), their size from fits and plans in turns. Patches of turned copies and of tiles that
+ * overlap, which resemble one another, took a share of that.
  */
 const CORESET = { directions: 0.47, patch: 2.5e-5, pair: 1.72e-8, resembling: 0.74 };
 
@@ -26,33 +26,32 @@ export interface CoresetSize {
 }
 
 /** Seconds of a coreset, where the probe takes so many. */
-export function coresetSeconds(probe: number, { held, patches, dimensions, bankSize, resembling }: CoresetSize): number {
+export function coresetSeconds(
+  probe: number,
+  { held, patches, dimensions, bankSize, resembling }: CoresetSize
+): number {
   const shadow = Shadow.sizeFor(dimensions);
   const ratio = dimensions / PROBE.dimensions;
   // finding the main directions: their square, for each coordinate
   const directions = shadow < dimensions ? CORESET.directions * ratio * ((shadow - 1) / 127) ** 2 : 0;
   const each = CORESET.patch * (0.7 + 0.3 * ratio);
   const pairs = CORESET.pair * (0.2 + (0.8 * shadow) / 128);
-  const chosen = bankSize < held ? held * (each + pairs * bankSize) : 0;
+  const alike = resembling ? CORESET.resembling : 1;
+  const chosen = bankSize < held ? alike * held * (each + pairs * bankSize) : 0;
   // what does not fit is compared with what is held, and reduced now and then
   const beyond = Math.max(0, patches - held) * (each + pairs * Math.max(32768, 4 * bankSize));
-  return probe * (directions + (resembling ? CORESET.resembling : 1) * (chosen + beyond));
+  return probe * (directions + chosen + beyond);
 }
 
-/** The small coreset, which says how fast this machine is. */
-export interface CoresetWork {
-  probe: Timed;
-  release(): Promise<void>;
-}
-
-export async function coresetWork(turns: Turns, runtime: Runtime, folder: string): Promise<CoresetWork> {
+/** Times the small coreset, which says how fast this machine is. */
+export async function coresetProbe({ runtime, turns, folder, atEnd }: Measuring): Promise<Timed> {
   const file = await RowFile.create(folder, PROBE.dimensions);
+  atEnd(() => file.close());
   await file.append(clusters());
-  const choose = async (): Promise<void> => {
+  return turns.add(async () => {
     const { points } = await coreset(runtime, file, { count: PROBE.count, anchors: 0, seed: 0 });
     await points.release();
-  };
-  return { probe: turns.add(choose), release: () => file.close() };
+  });
 }
 
 /** Patches as a network gives them: some clusters, few directions, a little of all others. */

@@ -19,7 +19,7 @@ export class Timed {
 }
 
 /**
- * Kinds of work that are timed in turns. A shared machine is half as fast again from one second to the next: what is timed in one
+ * Kinds of work that are timed in turns. A shared machine may be a third slower in one second than in the next: what is timed in one
  * go says less of the minutes to come than as many times spread over some seconds. And caches are as cold as in a fit, where one
  * kind of work follows another.
  */
@@ -33,10 +33,10 @@ export class Turns {
   }
 
   /** Does everything once without counting it, and then again and again. */
-  async run(): Promise<void> {
+  async run({ ms, least, most } = ROUNDS): Promise<void> {
     for (const { work } of this.all) await work();
-    const end = performance.now() + ROUNDS.ms;
-    for (let round = 0; round < ROUNDS.least || (performance.now() < end && round < ROUNDS.most); round++)
+    const end = performance.now() + ms;
+    for (let round = 0; round < least || (performance.now() < end && round < most); round++)
       for (const { work, times } of this.all) times.push(await time(work));
   }
 }

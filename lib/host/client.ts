@@ -14,7 +14,7 @@ import type {
 } from '../engine';
 import type { DoctorSubject } from '../engine/doctor';
 import { acquire, type Lease, type Log } from './pool';
-import { EngineProcess, type EngineState } from './process';
+import { EngineProcess, type CallOptions, type EngineState } from './process';
 import { PRIORITY } from './supervisor';
 import type { Method, Methods, ScoreRequest, Usage } from './protocol';
 
@@ -22,7 +22,7 @@ export interface ClientOptions {
   engine: EngineOptions;
   /** milliseconds that one call may take, from sending to answer */
   timeout: number;
-  /** milliseconds that a fit may take from one step of its progress to the next; without it, any time */
+  /** milliseconds without a sign of life after which a fit hangs; without it, it is waited for as long as its process is there */
   silence?: number;
   log: Log;
 }
@@ -136,10 +136,6 @@ export interface FitHooks {
  */
 export class FitClient {
   private aborted = false;
-  /** it told of no progress for too long, and was ended */
-  private hung = false;
-  private finishing = false;
-  private silence?: NodeJS.Timeout;
   /** a training has begun, which leaves what it needs to go on */
   private training = false;
 
@@ -155,14 +151,10 @@ export class FitClient {
     options: ClientOptions,
     name: string,
     settings: FitSettings,
-    { resume, onProgress: tell }: FitHooks = {}
+    { resume, ...hooks }: FitHooks = {}
   ): Promise<FitClient> {
     const title = `fitting ${name}`;
-    const onProgress = (progress: FitProgress): void => {
-      client.heard(progress.training?.paused);
-      tell?.(progress);
-    };
-    const process = new EngineProcess({ title, priority: PRIORITY.fit, restart: false, onProgress });
+    const process = new EngineProcess({ title, priority: PRIORITY.fit, restart: false, ...hooks });
     const trains = resume || (settings.method ?? 'patchcore') !== 'patchcore';
     const client = new FitClient(process, name, options, trains);
     try {
@@ -192,30 +184,15 @@ export class FitClient {
 
   /**
    * Fits and saves a new version, and ends the process whatever the outcome. A fit takes as long as it takes.
-   * @throws GoodpartsError `engine-timeout` when it makes no progress for too long
+   * @throws GoodpartsError `engine-timeout` when it hangs
    */
   async finish(): Promise<FitResult> {
     this.training = this.trains;
-    this.finishing = true;
-    this.heard();
     try {
-      return await this.call('fit.finish', [], 0);
+      return await this.call('fit.finish', [], { timeout: 0, silence: this.options.silence });
     } finally {
-      this.finishing = false;
-      clearTimeout(this.silence);
       await this.process.close();
     }
-  }
-
-  /** A device may hang without an error: the fit goes on as long as it is heard of, or was told to pause. */
-  private heard(paused = false): void {
-    clearTimeout(this.silence);
-    const { silence } = this.options;
-    if (!silence || !this.finishing || paused) return;
-    this.silence = setTimeout(() => {
-      this.hung = true;
-      void this.process.close();
-    }, silence);
   }
 
   /** Holds the training, or lets it go on. @throws GoodpartsError `fit-settings` where nothing is trained */
@@ -232,33 +209,35 @@ export class FitClient {
   private async call<M extends Method>(
     method: M,
     args: Methods[M]['args'],
-    timeout = this.options.timeout
+    options: CallOptions = { timeout: this.options.timeout }
   ): Promise<Methods[M]['value']> {
     try {
-      return await this.process.request(this.options.engine, method, args, { timeout });
+      return await this.process.request(this.options.engine, method, args, options);
     } catch (error) {
-      throw error instanceof GoodpartsError && error.code === 'engine-stopped' ? this.lost(error) : error;
+      if (!(error instanceof GoodpartsError)) throw error;
+      if (error.code === 'engine-stopped') throw this.lost(error);
+      throw error.code === 'engine-timeout' && method === 'fit.finish' ? this.hung(error) : error;
     }
   }
 
   private lost(error: GoodpartsError): GoodpartsError {
     if (this.aborted)
       return new GoodpartsError('fit-aborted', `The fit of '${this.name}' was aborted; nothing of it is saved.`);
-    if (this.hung) return this.gaveUp();
-    if (this.training) {
-      const text = `The training of '${this.name}' was interrupted: send msg.resume to go on with it. ${error.message}`;
-      return new GoodpartsError('engine-stopped', text, error.details);
-    }
-    const text = `The fit of '${this.name}' was lost and nothing of it is saved: send the images again. ${error.message}`;
+    const what = this.training ? 'training' : 'fit';
+    const became = this.training ? 'was interrupted' : 'was lost and nothing of it is saved';
+    const text = `The ${what} of '${this.name}' ${became}: ${this.next}. ${error.message}`;
     return new GoodpartsError('engine-stopped', text, error.details);
   }
 
-  private gaveUp(): GoodpartsError {
-    const seconds = this.options.silence! / 1000;
-    const next = this.training ? 'send msg.resume to go on with its training' : 'send the images again';
-    const text =
-      `The fit of '${this.name}' made no progress for ${seconds} s and was ended; nothing of it is saved. ` +
-      `Set Device to cpu, or a longer time limit, in the model and ${next}.`;
-    return new GoodpartsError('engine-timeout', text, { seconds });
+  private hung({ message, details }: GoodpartsError): GoodpartsError {
+    const what = this.training ? 'training' : 'fit';
+    const mend = this.options.engine.device === 'cpu' ? '' : ' If it hangs again, set Device to cpu in the model.';
+    const text = `The ${what} of '${this.name}' hung and was ended: ${this.next}. ${message}${mend}`;
+    return new GoodpartsError('engine-timeout', text, details);
+  }
+
+  /** What to do after a fit that did not come to its end. */
+  private get next(): string {
+    return this.training ? 'send msg.resume to go on with it' : 'send the images again';
   }
 }

@@ -31,6 +31,8 @@ const channel = new Channel<Answer, Call | Cancel>(
 const engines = new Map<string, Engine>();
 /** Stores and limits may differ between the nodes of a flow; backbones and detectors are loaded once for all. */
 const resources = new Map<string, Resources>();
+/** Between two signs of life of a process that fits. */
+const BEAT_MS = 1000;
 let session: FitSession | undefined;
 /** The score calls that are not answered yet. */
 const scoring = new Map<number, AbortController>();
@@ -140,6 +142,8 @@ if (!process.send) {
 const priority = Number(process.argv[2]);
 lowerPriority(priority);
 if (priority === PRIORITY.score) v8.setFlagsFromString(SCORE_HEAP);
+// ONNX Runtime holds this thread while it computes: no beat comes from a fit whose device hangs
+else setInterval(() => answer({ alive: true }), BEAT_MS).unref();
 process.on('disconnect', () => process.exit());
 // Ctrl+C reaches the whole process group; the parent decides when this process ends
 process.on('SIGINT', () => {});

@@ -22,6 +22,8 @@ export interface ProcessOptions {
 export interface CallOptions {
   /** milliseconds; 0: as long as it takes */
   timeout: number;
+  /** milliseconds without a sign of life of the process after which the call is given up; without it, any time */
+  silence?: number;
   /** the call may be run a second time after a crash */
   again?: boolean;
   /** takes the call back: at once while it waits here, else the engine answers what it has scored until then */
@@ -147,9 +149,10 @@ export class EngineProcess extends EventEmitter {
   }
 
   private dispatch(child: Child, request: Request): void {
-    request.sentAt = Date.now();
+    request.sentAt = performance.now();
     request.parts = [];
     if (request.timeout > 0) request.timer = setTimeout(() => this.onTimeout(request), request.timeout);
+    else if (request.silence) this.listen(request, request.silence);
     this.underway.set(request.call.id, request);
     try {
       child.send(request.call);
@@ -166,11 +169,12 @@ export class EngineProcess extends EventEmitter {
   }
 
   private onAnswer(answer: Answer): void {
-    this.lastHeard = Date.now();
+    this.lastHeard = performance.now();
     if ('ready' in answer) {
       this.child!.ready = true;
       this.emit('state', 'ready');
     } else if ('progress' in answer) this.options.onProgress?.(answer.progress);
+    else if ('alive' in answer) return;
     else if ('device' in answer) this.emit('device', answer.device);
     else this.onReply(answer);
   }
@@ -191,6 +195,18 @@ export class EngineProcess extends EventEmitter {
     const error = new GoodpartsError('engine-timeout', `The engine did not answer within ${seconds} s.`, { seconds });
     this.settle(request, () => request.reject(error));
     if (stuck) this.child?.kill();
+  }
+
+  /** Gives a call up when the process is not heard of for so long; then it hangs, as a device may without an error. */
+  private listen(request: Request, silence: number): void {
+    const quiet = (): number => performance.now() - Math.max(this.lastHeard, request.sentAt);
+    request.timer = setTimeout(() => {
+      if (quiet() < silence) return this.listen(request, silence);
+      const seconds = silence / 1000;
+      const text = `The engine gave no sign of life for ${seconds} s.`;
+      this.settle(request, () => request.reject(new GoodpartsError('engine-timeout', text, { seconds })));
+      this.child?.kill();
+    }, silence - quiet());
   }
 
   private onExit(child: Child, why: string): void {

@@ -67,12 +67,13 @@ export interface Cancel {
 /**
  * From the engine process to the client. The entries of a `score` come one a message, as `part`, as soon as each is there: the maps of
  * a batch in a single message would hold up the client's event loop for a tenth of a second and more. `device` comes unasked, when
- * the device fails in the middle of work.
+ * the device fails in the middle of work; `alive` every second from a process that fits.
  */
 export type Answer =
   | { ready: true }
   | { progress: FitProgress }
   | { device: DeviceReport }
+  | { alive: true }
   | { id: number; part: WireScore }
   | { id: number; value: unknown }
   | { id: number; error: WireError };

@@ -81,8 +81,10 @@ export interface ModelConfig extends NodeDef {
 
 /** Versions whose facts are kept in memory; a line that is fitted every day must not collect them all. */
 const MOST_INFOS = 32;
-/** A fit that makes no progress for so many times the time limit of a request hangs. */
-const SILENT_REQUESTS = 10;
+/** Seconds that a request may take, unless set, and at the most. */
+const TIME_LIMIT = { usual: 60, most: 3600 };
+/** A fit without a sign of life for so many time limits hangs, or for so many milliseconds where that is more. */
+const SILENCE = { limits: 10, least: 60_000 };
 
 type NumberField = {
   [K in keyof ModelConfig]-?: ModelConfig[K] extends string | number ? K : never;
@@ -167,8 +169,8 @@ export function clientOptions(RED: NodeAPI, config: Partial<ModelConfig>, log: (
     keepVersions: isBlank(config.keepVersions) ? 5 : Math.max(0, Number(config.keepVersions) || 0),
     ...(positive(config.maxMemory, 0) && { maxMemory: Number(config.maxMemory) })
   };
-  const timeout = positive(config.timeout, 60) * 1000;
-  return { engine, timeout, silence: SILENT_REQUESTS * timeout, log };
+  const timeout = 1000 * Math.min(TIME_LIMIT.most, positive(config.timeout, TIME_LIMIT.usual));
+  return { engine, timeout, silence: Math.max(SILENCE.least, SILENCE.limits * timeout), log };
 }
 
 function imageRules(RED: NodeAPI, config: Partial<ModelConfig>, { limits }: EngineOptions): ImageRules {

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { DoctorReport, FitPlan } from '../../lib/engine';
+import type { NodeAPI } from 'node-red';
+import { clientOptions } from '../../lib/red/model';
 import type { ModelNode } from '../../lib/red/nodes';
 import { bench, fitted, helper, id, modules, smallModel } from './helper';
 import { scratch } from '../support';
@@ -110,6 +112,13 @@ describe('anomaly-model', () => {
     const { status, body } = await helper.request().post('/goodparts/test').send(shown);
     assert.equal(status, 400);
     assert.match((body as { message: string }).message, /store, \$\{GOODPARTS_TEST_STORE\}, is not set/);
+  });
+
+  it('takes a fit for hung after ten time limits without a sign of life, a minute at the least', () => {
+    const RED = { settings: { userDir: store } } as NodeAPI;
+    const silence = (timeout: string) => clientOptions(RED, { timeout }, () => undefined).silence! / 1000;
+    // an hour for a request is the most, however much an environment variable says
+    assert.deepEqual(['', '1', '20', '3600000'].map(silence), [600, 60, 200, 36_000]);
   });
 
   it('gives the good scores of a version to other nodes', async () => {

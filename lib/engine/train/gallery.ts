@@ -34,7 +34,9 @@ export class Gallery {
 
   /** @param picture RGB in 0..1, [3, H, W]; it is rounded to grey levels. @throws GoodpartsError `store-write` */
   async add(picture: Float32Array): Promise<void> {
-    const levels = Uint8Array.from(picture, x => Math.min(255, Math.max(0, Math.round(255 * x))));
+    // a plain loop, here and below: `from` with a function takes 30 times as long, for each picture of each step
+    const levels = new Uint8Array(picture.length);
+    for (let i = 0; i < levels.length; i++) levels[i] = Math.min(255, Math.max(0, Math.round(255 * picture[i])));
     try {
       await this.handle.appendFile(levels);
     } catch (error) {
@@ -49,7 +51,9 @@ export class Gallery {
     const { bytesRead } = await this.handle.read(levels, 0, this.bytes, index * this.bytes);
     if (bytesRead < this.bytes)
       throw new GoodpartsError('store-write', `The training cannot read picture ${index + 1} of its own again.`);
-    return Float32Array.from(levels, x => x / 255);
+    const picture = new Float32Array(this.bytes);
+    for (let i = 0; i < picture.length; i++) picture[i] = levels[i] / 255;
+    return picture;
   }
 
   close(): Promise<void> {

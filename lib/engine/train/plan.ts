@@ -8,6 +8,7 @@ import { MB } from '../plan';
 import { randomStream } from '../random';
 import type { Runtime } from '../runtime';
 import type { FitPlace } from '../start';
+import { Turns } from '../turns';
 import type { FitPlan, FitSettings, PlanRequest } from '../types';
 import { methodFor } from './methods';
 import type { Method } from './method';
@@ -15,8 +16,8 @@ import { checkTeacher, memoryOf, refusedFor, withSize } from './start';
 import { freshState, Trainer, type Feeds } from './trainer';
 import { divided, epochsFor } from './training';
 
-/** Steps that are measured, after one that does not count. */
-const STEPS = 8;
+/** Steps at the most that are measured: more than there is time for. */
+const STEPS = 100;
 
 /**
  * Predicts a training from some of its steps, with drawn pictures, and the detector from an untrained one, which is as large and as fast.
@@ -80,18 +81,15 @@ async function measured(
 
 /** Milliseconds of a step, what it is fed included. */
 async function stepTime(runtime: Runtime, method: Method, pictures: Float32Array[]): Promise<number> {
-  const course = { rate: method.rate, epochs: 1, stepsPerEpoch: STEPS + 2, patience: 0 };
+  const course = { rate: method.rate, epochs: STEPS, stepsPerEpoch: 1, patience: 0 };
   const trainer = await Trainer.create(runtime, method.task, course, freshState(method.task, randomStream(1)));
   try {
     const batch = Array.from({ length: method.batch }, (_, i) => pictures[i % pictures.length]);
-    const starts: number[] = [];
-    const learn = async (): Promise<Feeds> => {
-      starts.push(performance.now());
-      return method.feeds(batch, true);
-    };
-    await trainer.epoch(learn, [], async () => undefined);
-    // the first step also makes room for all that follow
-    return (starts.at(-1)! - starts[1]) / (starts.length - 2);
+    const learn = (): Promise<Feeds> => method.feeds(batch, true);
+    const turns = new Turns();
+    const step = turns.add(() => trainer.epoch(learn, [], async () => undefined));
+    await turns.run();
+    return step.mean;
   } finally {
     await trainer.release();
   }

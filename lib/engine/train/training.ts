@@ -142,7 +142,7 @@ export class Training {
       epoch: curve.length,
       epochs,
       share: Math.min(1, (curve.length + share) / epochs),
-      paused: this.paused,
+      paused: this.paused && !over,
       curve,
       best: bestEpoch + 1,
       ...(over === 'early' && { stoppedEarly: true })

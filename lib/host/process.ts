@@ -42,6 +42,8 @@ interface Request extends CallOptions {
 }
 
 const CRASHES_TO_GIVE_UP = 2;
+/** Milliseconds within which a process that was asleep, as this one was, is heard again. */
+const WAKE_MS = 3000;
 /** Calls that a process answers which dies over the first real one: they do not end a row of deaths. */
 const QUESTIONS = new Set<Method>(['device', 'usage']);
 
@@ -200,13 +202,19 @@ export class EngineProcess extends EventEmitter {
   /** Gives a call up when the process is not heard of for so long; then it hangs, as a device may without an error. */
   private listen(request: Request, silence: number): void {
     const quiet = (): number => performance.now() - Math.max(this.lastHeard, request.sentAt);
-    request.timer = setTimeout(() => {
-      if (quiet() < silence) return this.listen(request, silence);
-      const seconds = silence / 1000;
-      const text = `The engine gave no sign of life for ${seconds} s.`;
-      this.settle(request, () => request.reject(new GoodpartsError('engine-timeout', text, { seconds })));
-      this.child?.kill();
-    }, silence - quiet());
+    const unlessHeard = (then: () => void): void => (quiet() < silence ? this.listen(request, silence) : then());
+    // it may be this process that was held, both even: what the other one says then is waited for
+    const askAgain = (): void => {
+      request.timer = setTimeout(() => unlessHeard(() => this.giveUp(request, silence)), WAKE_MS);
+    };
+    request.timer = setTimeout(() => unlessHeard(askAgain), silence - quiet());
+  }
+
+  private giveUp(request: Request, silence: number): void {
+    const seconds = silence / 1000;
+    const text = `The engine gave no sign of life for ${seconds} s.`;
+    this.settle(request, () => request.reject(new GoodpartsError('engine-timeout', text, { seconds })));
+    this.child?.kill();
   }
 
   private onExit(child: Child, why: string): void {

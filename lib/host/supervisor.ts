@@ -105,12 +105,18 @@ export class Child {
     this.process.kill('SIGKILL');
   }
 
-  /** Ends the process by closing its channel, and by force when it is too busy to notice. Resolves when it is gone. */
+  /**
+   * Ends the process by closing its channel, and by force when it is too busy to notice. Resolves when it is gone; or is not, some seconds
+   * after that, for a process that a driver holds takes no signal.
+   */
   async stop(): Promise<void> {
     if (this.exited) return;
     if (this.process.connected) this.process.disconnect();
     const force = setTimeout(() => this.kill(), STOP_GRACE_MS);
-    await this.gone;
+    let late: NodeJS.Timeout | undefined;
+    const held = new Promise<void>(resolve => (late = setTimeout(resolve, 3 * STOP_GRACE_MS)));
+    await Promise.race([this.gone, held]);
     clearTimeout(force);
+    clearTimeout(late);
   }
 }

@@ -25,6 +25,10 @@ interface Case {
   settings: FitSettings;
 }
 
+/** In MB of 10^6 bytes. */
+const MEBIBYTE = 1.048576;
+/** As near as a plan is meant to be. */
+const WITHIN = 0.25;
 /** The lower half of the picture. */
 const REGION: InspectedRegion = {
   include: [
@@ -62,7 +66,7 @@ export async function run(context: Context): Promise<SectionResult> {
     });
   return {
     rows: cases.map(({ what }, i) => rowOf(what, found[i])),
-    notes: ['Predicted / measured, medians of the rounds; MB are 10^6 bytes.']
+    notes: ['Predicted / measured, medians of the rounds; MB are 10^6 bytes.', singles(found.flat())]
   };
 }
 
@@ -92,30 +96,53 @@ interface Pair {
   fit: FitRow;
 }
 
+interface Prediction {
+  what: string;
+  predicted(plan: FitPlan): number;
+  measured(fit: FitRow): number;
+}
+
+/** What is predicted and measured, under the names of its columns. */
+const PREDICTIONS: Record<string, Prediction> = {
+  seconds: {
+    what: 'time',
+    predicted: plan => plan.fitSeconds.total,
+    measured: fit => fit.fitSeconds
+  },
+  peakMb: {
+    what: 'memory',
+    predicted: plan => MEBIBYTE * plan.peakMemoryMb,
+    measured: fit => fit.peakMb
+  },
+  detectorMb: {
+    what: 'size',
+    predicted: plan => MEBIBYTE * plan.detectorMb,
+    measured: fit => fit.detectorMb
+  },
+  scoreMs: {
+    what: 'score',
+    predicted: plan => plan.scoreMs,
+    measured: fit => spread(fit.scoreMs).median
+  }
+};
+
 function rowOf(what: string, pairs: Pair[]): Row {
-  const mb = (mebibytes: number): number => mebibytes * 1.048576;
-  const both = (predicted: (plan: FitPlan) => number, measured: (fit: FitRow) => number): string =>
+  const medians = ({ predicted, measured }: Prediction): string =>
     [pairs.map(({ plan }) => predicted(plan)), pairs.map(({ fit }) => measured(fit))]
       .map(values => spread(values).median.toLocaleString('en-US'))
       .join(' / ');
-  return {
-    what,
-    images: pairs[0].plan.images,
-    seconds: both(
-      plan => plan.fitSeconds.total,
-      fit => fit.fitSeconds
-    ),
-    peakMb: both(
-      plan => mb(plan.peakMemoryMb),
-      fit => fit.peakMb
-    ),
-    detectorMb: both(
-      plan => mb(plan.detectorMb),
-      fit => fit.detectorMb
-    ),
-    scoreMs: both(
-      plan => plan.scoreMs,
-      fit => spread(fit.scoreMs).median
-    )
-  };
+  const cells = Object.entries(PREDICTIONS).map(([column, figure]) => [column, medians(figure)]);
+  return { what, images: pairs[0].plan.images, ...Object.fromEntries(cells) };
 }
+
+/** How far single plans are off, which the medians do not show. */
+function singles(pairs: Pair[]): string {
+  const counts = Object.values(PREDICTIONS).map(({ what, predicted, measured }) => {
+    const off = pairs.map(({ plan, fit }) => predicted(plan) / measured(fit) - 1).sort((a, b) => a - b);
+    const within = off.filter(share => Math.abs(share) <= WITHIN).length;
+    return `${what} ${within} (${percent(off[0])} to ${percent(off.at(-1)!)})`;
+  });
+  return `Of ${pairs.length} single plans, each against the fit after it, within ${100 * WITHIN} %: ${counts.join(', ')}.`;
+}
+
+const percent = (share: number): string => `${share < 0 ? '' : '+'}${(100 * share).toFixed(0)} %`;

@@ -200,14 +200,14 @@ export class EngineProcess extends EventEmitter {
   }
 
   /** Gives a call up when the process is not heard of for so long; then it hangs, as a device may without an error. */
-  private listen(request: Request, silence: number): void {
-    const quiet = (): number => performance.now() - Math.max(this.lastHeard, request.sentAt);
-    const unlessHeard = (then: () => void): void => (quiet() < silence ? this.listen(request, silence) : then());
-    // it may be this process that was held, both even: what the other one says then is waited for
-    const askAgain = (): void => {
-      request.timer = setTimeout(() => unlessHeard(() => this.giveUp(request, silence)), WAKE_MS);
-    };
-    request.timer = setTimeout(() => unlessHeard(askAgain), silence - quiet());
+  private listen(request: Request, silence: number, wait = silence, asked = false): void {
+    request.timer = setTimeout(() => {
+      const quiet = performance.now() - Math.max(this.lastHeard, request.sentAt);
+      if (quiet < silence) this.listen(request, silence, silence - quiet);
+      // it may be this process that was held, both even: what the other one says then is waited for
+      else if (!asked) this.listen(request, silence, WAKE_MS, true);
+      else this.giveUp(request, silence);
+    }, wait);
   }
 
   private giveUp(request: Request, silence: number): void {

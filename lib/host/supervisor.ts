@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { Channel, shareMemory, type Envelope } from './channel';
 import type { Answer, Call, Cancel } from './protocol';
+import { soon } from './soon';
 
 const STDERR_TAIL = 2000;
 const STOP_GRACE_MS = 2000;
@@ -113,10 +114,7 @@ export class Child {
     if (this.exited) return;
     if (this.process.connected) this.process.disconnect();
     const force = setTimeout(() => this.kill(), STOP_GRACE_MS);
-    let late: NodeJS.Timeout | undefined;
-    const held = new Promise<void>(resolve => (late = setTimeout(resolve, 3 * STOP_GRACE_MS)));
-    await Promise.race([this.gone, held]);
+    await soon(this.gone, 3 * STOP_GRACE_MS);
     clearTimeout(force);
-    clearTimeout(late);
   }
 }

@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Device, DeviceReport } from '../engine';
-import { usage, type EngineClient, type EngineState, type Usage } from '../host';
+import { soon, usage, type EngineClient, type EngineState, type Usage } from '../host';
 import { models, queues } from './live';
 import { drops, errors, parts, seen, verdicts } from './metrics/counts';
 
@@ -80,15 +80,9 @@ export function watchLoop(): void {
   delay ??= new LoopDelay();
 }
 
-function soon<T>(answer: Promise<T>): Promise<T | undefined> {
-  let timer: NodeJS.Timeout;
-  const late = new Promise<undefined>(resolve => (timer = setTimeout(() => resolve(undefined), PATIENCE_MS)));
-  return Promise.race([answer.catch(() => undefined), late]).finally(() => clearTimeout(timer));
-}
-
 async function engine([wanted, client]: [Device, EngineClient]): Promise<Health['engines'][0]> {
   const report = [...models].find(model => model.wanted === wanted && model.reported)?.reported;
-  const used = await soon(client.usage());
+  const used = await soon(client.usage(), PATIENCE_MS);
   return {
     wanted,
     ...(report && { used: report.used, ...(report.note && { note: report.note }) }),

@@ -288,12 +288,15 @@ describe('mqtt.json', function () {
     const eight = await sharp({ create: { width: 1633, height: 1633, channels: 3, background: '#888' } })
       .tiff({ compression: 'none' })
       .toBuffer();
-    const ids = Array.from({ length: 20 }, (_, i) => `many-${i}`);
+    const ids = Array.from({ length: 40 }, (_, i) => `many-${i}`);
     for (const id of ids) await client.send(`hall/camera/${id}`, eight);
     await scored(...ids);
     const { before, most } = watched();
-    console.log(`      160 MB: memory of Node-RED ${before.toFixed(0)} MB before, ${most.toFixed(0)} MB at most`);
-    assert.ok(most < before + 150, `${before} MB before, ${most} MB at most`);
+    const [grown, sent] = [most - before, (ids.length * eight.length) / 1e6];
+    const figures = `memory of Node-RED ${before.toFixed(0)} MB before, ${most.toFixed(0)} MB at most`;
+    console.log(`      ${sent.toFixed(0)} MB: ${figures}`);
+    // 105 to 150 MB whether 20, 40 or 60 come: what lies about until V8 collects it
+    assert.ok(grown < 0.6 * sent, figures);
     assert.equal(await nodeRed.stop(), 0);
     await state(({ status }) => status === 'offline');
   });

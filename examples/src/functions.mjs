@@ -28,7 +28,8 @@ export function fitAll(msg, { node, flow, env, fs, path }) {
     fit: { stage: 'images', done: 0, total: good.length },
     sent: good.length,
     began: Date.now(),
-    error: null
+    error: null,
+    fitFailed: false
   });
   flow.set('demo', demo);
   node.status({ text: `${good.length} good parts` });
@@ -57,7 +58,8 @@ export function fitted(msg, { flow }) {
     auroc: null,
     trend: [],
     gallery: [],
-    error: null
+    error: null,
+    fitFailed: false
   });
   flow.set('results', {});
   flow.set('pass', []);
@@ -116,7 +118,7 @@ export function tally(msg, { flow }) {
   };
   demo.last = last;
   if (verdict === 'ng') demo.gallery = [last, ...demo.gallery].slice(0, 6);
-  demo.error = null;
+  if (!demo.fitFailed) demo.error = null;
   // a person follows the first round; later it is a picture on the wall
   const delay = total <= flow.get('parts').length ? 1200 : 2500;
   return [{ payload: { ...demo, gallery: undefined } }, { delay, loop: msg.loop }];
@@ -135,9 +137,9 @@ export function pause(msg, { flow }) {
 /** An error of any node: on the page, and after a wait the next part. */
 export function failed(msg, { flow }) {
   const demo = flow.get('demo') || {};
-  // the first error says why, those after it often only that
-  demo.error = demo.error || msg.error.message;
-  if (!msg.part) demo.fit = null;
+  // the first error says why, those after it often only that; a part's goes with the next part, a fit's with the next fit
+  if (!demo.error || (!msg.part && !demo.fitFailed)) demo.error = msg.error.message;
+  if (!msg.part) Object.assign(demo, { fit: null, fitFailed: true });
   flow.set('demo', demo);
   return [{ payload: { error: demo.error, fit: demo.fit } }, msg.part ? { delay: 3000, loop: msg.loop } : null];
 }

@@ -177,7 +177,10 @@ export class FitClient {
     return new Promise(resolve => this.process.on('state', state => state === 'stopped' && resolve()));
   }
 
-  /** @returns the number of images that the session holds now. A bad image throws and leaves the session as it was. */
+  /**
+   * @returns the number of images that the session holds now. A bad image throws and leaves the session as it was.
+   * @throws GoodpartsError `engine-timeout` when it takes longer than the client's time limit, which ends the session
+   */
   add(image: ImageInput): Promise<number> {
     return this.call('fit.add', [image]);
   }
@@ -216,7 +219,9 @@ export class FitClient {
     } catch (error) {
       if (!(error instanceof GoodpartsError)) throw error;
       if (error.code === 'engine-stopped') throw this.lost(error);
-      throw error.code === 'engine-timeout' && method === 'fit.finish' ? this.hung(error) : error;
+      if (error.code !== 'engine-timeout' || method === 'fit.pause') throw error;
+      await this.process.close();
+      throw this.hung(error);
     }
   }
 

@@ -194,8 +194,8 @@ export class EngineProcess extends EventEmitter {
     // a process that answered something since is slow, not stuck: the others under way keep their chance
     const stuck = this.lastHeard < request.sentAt;
     const seconds = request.timeout / 1000;
-    const error = new GoodpartsError('engine-timeout', `The engine did not answer within ${seconds} s.`, { seconds });
-    this.settle(request, () => request.reject(error));
+    const text = `The engine did not answer within ${seconds} s. If its work takes longer, raise the time limit in the model's settings.`;
+    this.settle(request, () => request.reject(new GoodpartsError('engine-timeout', text, { seconds })));
     if (stuck) this.child?.kill();
   }
 

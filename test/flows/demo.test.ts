@@ -97,6 +97,7 @@ describe('examples/flows.json', () => {
   for (const target of TARGETS)
     describe(`in ${target.title}`, function () {
       this.timeout(300_000);
+      const data = path.join(scratch(), 'flange');
       let nodeRed: NodeRed;
       const state = () => getJson<State>(`${nodeRed.url}/goodparts/state`);
 
@@ -106,7 +107,6 @@ describe('examples/flows.json', () => {
           console.log(`      skipped: ${target.title} cannot be installed here: ${files.message.split('\n')[0]}`);
           return this.skip();
         }
-        const data = path.join(scratch(), 'flange');
         await writeSample(data, { train: 12, test: 6, size: 256 });
         nodeRed = await startNodeRed({ ...files, flows, env: { GOODPARTS_DATA: data } });
       });
@@ -180,6 +180,18 @@ describe('examples/flows.json', () => {
         tab.press('fit');
         const again = await until(state, s => s.detector?.version === 'v2' && !s.fit, 60);
         assert.equal(again.error, null);
+        tab.close();
+      });
+
+      it('shows why a fit failed until the next fit, while parts go on with the version before', async () => {
+        const good = path.join(data, 'train', 'good');
+        for (const name of fs.readdirSync(good)) fs.writeFileSync(path.join(good, name), 'no picture');
+        const tab = await new Tab(nodeRed.url).opened();
+        tab.press('fit');
+        const { counts } = await until(state, s => Boolean(s.error), 30);
+        const seen = await until(state, s => s.counts.ok + s.counts.ng > counts.ok + counts.ng + 2, 30);
+        assert.match(seen.error ?? '', /not an image/);
+        assert.equal(seen.detector?.version, 'v2');
         tab.close();
       });
     });

@@ -228,6 +228,24 @@ describe('A fit in its own process', () => {
     await assert.rejects(new DetectorStore(store).current('washer'), { code: 'detector-unknown' });
   });
 
+  it('ends a fit that hangs over an image', async function () {
+    if (process.platform === 'win32') return this.skip();
+    const fit = await FitClient.start({ ...clientOptions(store), timeout: 3000 }, 'nut', SMALL);
+    const { pid } = fit;
+    await fit.add(await part(1));
+    process.kill(pid!, 'SIGSTOP');
+    await assert.rejects(fit.add(await part(2)), (error: GoodpartsError) => {
+      assert.equal(error.code, 'engine-timeout');
+      assert.match(
+        error.message,
+        /'nut' hung and was ended: send the images again.* within 3 s.* raise the time limit/
+      );
+      return true;
+    });
+    assert.equal(alive(pid!), false);
+    await assert.rejects(fit.add(await part(3)), { code: 'engine-stopped' });
+  });
+
   it('waits for a training that was told to pause, and says how to go on with one that hung', async function () {
     if (process.platform === 'win32') return this.skip();
     this.timeout(120_000);
